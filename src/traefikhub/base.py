@@ -1,0 +1,94 @@
+"""The records that stand beside the routes: the API's router, the default certificate, and what
+the admin adds. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from traefikhub.stores import Document, Key, Records, check_document
+
+__all__ = [
+    "API_USERS_KEY",
+    "CERTIFICATE_KEY",
+    "api_records",
+    "api_users",
+    "certificate_record",
+    "extra_records",
+]
+
+API_USERS_KEY: Final = Key("http/middlewares", "traefikhub__api-auth")
+CERTIFICATE_KEY: Final = Key("tls/stores", "default")
+
+_ROOTS: Final = ("http", "tcp", "tls", "udp")
+_SETTING: Final = "c.TraefikProxy.extra_dynamic_config"
+
+
+def api_records(entry_point: str, users: list[str]) -> Records:
+    """The API and dashboard on their entry point, behind basic authentication.
+
+    Args:
+        users: ``name:hash`` each.
+    """
+    router: dict[str, Document] = {
+        "rule": 'PathPrefix("/api") || PathPrefix("/dashboard")',
+        # The lowest: an API router that an external Traefik has already goes first.
+        "priority": 1,
+        "entryPoints": [entry_point],
+        "service": "api@internal",
+        "middlewares": [API_USERS_KEY.name],
+    }
+    return {
+        API_USERS_KEY: {"basicAuth": {"users": list(users)}},
+        Key("http/routers", "traefikhub__api"): router,
+    }
+
+
+def api_users(records: Records) -> list[str]:
+    """The users of the API router that a store holds already."""
+    match records.get(API_USERS_KEY):
+        case {"basicAuth": {"users": list(users)}}:
+            return [user for user in users if isinstance(user, str)]
+        case _:
+            return []
+
+
+def certificate_record(certificate: str, key: str) -> Records:
+    """The certificate shown where no other fits; both given as paths or as PEM texts."""
+    return {CERTIFICATE_KEY: {"defaultCertificate": {"certFile": certificate, "keyFile": key}}}
+
+
+def extra_records(config: Mapping[str, Any]) -> Records:
+    """The admin's additional dynamic configuration as records.
+
+    Args:
+        config: in the form of Traefik's own files, e.g.
+            ``{"http": {"middlewares": {"slim": {"compress": {}}}}}``.
+
+    Raises:
+        ValueError: it hasn't that form.
+    """
+    records: dict[Key, Document] = {}
+    for root, sections in config.items():
+        if root not in _ROOTS:
+            raise ValueError(
+                f"{_SETTING} has {root!r} at its top; Traefik knows {', '.join(_ROOTS)}"
+            )
+        for section, value in _table(sections, root).items():
+            if isinstance(value, Mapping):
+                for name, document in value.items():
+                    records[Key(f"{root}/{section}", name)] = document
+            else:
+                records[Key(root, section)] = value  # a list, such as tls.certificates
+    for key, document in records.items():
+        try:
+            check_document(document)
+        except ValueError as error:
+            raise ValueError(f"{_SETTING}, {key.section} {key.name}: {error}") from error
+    return records
+
+
+def _table(value: object, name: str) -> Mapping[str, Any]:
+    if not isinstance(value, Mapping):
+        raise ValueError(f"{_SETTING}: {name!r} must be a table, not {type(value).__name__}")
+    return value

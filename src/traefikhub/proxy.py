@@ -1,0 +1,356 @@
+"""TraefikProxy: JupyterHub's proxy contract, and the options that an admin sets."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from contextlib import AsyncExitStack
+from typing import Any
+from urllib.parse import urlsplit
+
+import anyio
+import anyio.to_thread
+from jupyterhub.proxy import Proxy
+from traitlets import Bool, Dict, Float, Integer, Type, Unicode, Union, default
+
+from traefikhub.rules import parse_routespec
+from traefikhub.session import ProxySession, SessionSettings, connect_external, start_traefik
+from traefikhub.stores import RouteStore, check_document, resolve_store
+from traefikhub.table import Route
+from traefikhub.traefik import TraefikUnusable
+from traefikhub.writer import WriterClosed
+
+__all__ = ["TraefikProxy"]
+
+
+class TraefikProxy(Proxy):  # type: ignore[misc]
+    """JupyterHub's proxy: routes kept in a store, served by Traefik.
+
+    Set it up with::
+
+        c.JupyterHub.proxy_class = "traefikhub"
+        c.TraefikProxy.store = "toml-file"
+    """
+
+    store = Union(
+        [Unicode(), Type(RouteStore)],
+        default_value="toml-file",
+        help="""Where routes are kept: the name of an installed store (``toml-file``, …), a
+        RouteStore class, or its dotted path. Options of the store are set on its own class.""",
+    ).tag(config=True)
+
+    run_dir = Unicode(
+        "jupyterhub-traefik",
+        help="""The directory for what the proxy keeps on this machine: static configuration,
+        API password, Traefik's log, and the routes file. Made if absent, private to the Hub's
+        user, relative to where the Hub starts.""",
+    ).tag(config=True)
+
+    traefik_command = Unicode(
+        "",
+        help="""The traefik program. By default looked for on PATH, then beside the running
+        Python, where ``pip install "traefikhub[traefik]"`` puts it.""",
+    ).tag(config=True)
+
+    traefik_env = Dict(
+        key_trait=Unicode(),
+        value_trait=Unicode(),
+        help="""Environment variables for Traefik, e.g. for its certificate resolvers. Of the
+        Hub's own environment only harmless ones are passed on (PATH, HOME, TZ, proxies, …).""",
+    ).tag(config=True)
+
+    traefik_log_level = Unicode(
+        "WARN", help="Traefik's log level: TRACE, DEBUG, INFO, WARN, ERROR."
+    ).tag(config=True)
+
+    traefik_entrypoint = Unicode(
+        help="""The name of Traefik's entry point for users: ``https`` or ``http`` by default.
+        If Traefik is run by others, the name that they gave it.""",
+    ).tag(config=True)
+
+    @default("traefik_entrypoint")
+    def _default_entrypoint(self) -> str:
+        return "https" if self._is_https else "http"
+
+    traefik_api_entrypoint = Unicode(
+        "auth_api", help="The name of Traefik's entry point for its API and dashboard."
+    ).tag(config=True)
+
+    traefik_api_url = Unicode(
+        "http://127.0.0.1:8099", help="Where Traefik's API listens, or shall listen."
+    ).tag(config=True)
+
+    traefik_api_validate_cert = Bool(
+        True, help="Verify the certificate of an https ``traefik_api_url``."
+    ).tag(config=True)
+
+    traefik_api_username = Unicode(
+        "jupyterhub",
+        help="The user of Traefik's API and dashboard that goes with ``traefik_api_password``.",
+    ).tag(config=True)
+
+    traefik_api_password = Unicode(
+        "",
+        help="""A password for the admin's own visits to Traefik's API and dashboard.
+
+        Without it, user ``traefikhub`` with the random password in ``run_dir/api-password``
+        enters; the proxy itself uses that one always. With an external Traefik whose API router
+        is configured elsewhere, the password that it asks for.""",
+    ).tag(config=True)
+
+    traefik_api_hashed_password = Unicode(
+        "",
+        help="""Instead of ``traefik_api_password``, its hash as Traefik's basic authentication
+        takes it (bcrypt, MD5 or SHA-1), so that no clear password stands in the configuration.""",
+    ).tag(config=True)
+
+    static_config_file = Unicode(
+        "",
+        help="Where to write Traefik's static configuration; ``run_dir/traefik.toml`` by default.",
+    ).tag(config=True)
+
+    extra_static_config = Dict(
+        help="""Merged last into Traefik's static configuration, in the form of its own files.
+        Without effect if ``should_start`` is False.""",
+    ).tag(config=True)
+
+    extra_dynamic_config = Dict(
+        help="""Merged last into Traefik's dynamic configuration, in the form of its own files,
+        e.g. ``{"http": {"middlewares": {"slim": {"compress": {}}}}}``. Tried at start: if Traefik
+        refuses it, the start fails with Traefik's own words.""",
+    ).tag(config=True)
+
+    enable_setup_dynamic_config = Bool(
+        True,
+        help="""With an external Traefik (``should_start = False``), whether to write the API's
+        router, a default certificate and ``extra_dynamic_config`` into the store. Set to False
+        if all that is configured elsewhere.""",
+    ).tag(config=True)
+
+    traefik_providers_throttle_duration = Unicode(
+        "0s",
+        help="""How long Traefik waits before it applies the next change. Changes come grouped
+        already, so that more than 0 only delays logins.""",
+    ).tag(config=True)
+
+    sanitize_path = Bool(
+        False,
+        help="""Let Traefik resolve dot segments and double slashes in request paths before
+        routing. By default paths arrive as they were sent, as with configurable-http-proxy:
+        URLs inside paths need their double slashes.""",
+    ).tag(config=True)
+
+    grace_seconds = Integer(
+        3,
+        min=0,
+        help="""Seconds that open connections may outlive the order to stop Traefik. One open
+        notebook makes every stop last that long.""",
+    ).tag(config=True)
+
+    check_route_timeout = Float(
+        30.0, help="Seconds to wait until Traefik serves a changed route."
+    ).tag(config=True)
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self._session: ProxySession | None = None
+        self._stack = AsyncExitStack()
+        self._starting: anyio.CancelScope | None = None
+        self._lifecycle: anyio.Lock | None = None
+
+    @property
+    def _is_https(self) -> bool:
+        return bool(self.ssl_cert) or urlsplit(self.public_url).scheme == "https"
+
+    # --- start and stop ----------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Start Traefik with the routes that the store remembers.
+
+        Raises:
+            TraefikError: Traefik is missing, too old, can't listen, exits, or refuses the
+                configuration.
+            StoreError: the store can't be found, read or written.
+            ValueError: an option makes no sense.
+
+        Whatever it raises, no process, lock or port is left behind.
+        """
+        if getattr(self.app, "internal_ssl", False):
+            raise TraefikUnusable(
+                "traefikhub doesn't support c.JupyterHub.internal_ssl = True yet; set it to False"
+            )
+        await self._bring_up(start_traefik)
+        session = self._require_session()
+        self.log.info("Traefik serves %s; %s", self.public_url, session.about)
+
+    async def _bring_up(self, bring_up: Any) -> None:
+        """Find a session in the way given; undo everything if that fails or is cancelled."""
+        self._lifecycle = self._lifecycle or anyio.Lock()
+        async with self._lifecycle:
+            if self._session is not None:
+                return
+            with anyio.CancelScope() as self._starting:
+                async with AsyncExitStack() as stack:
+                    session = await bring_up(self._settings(), stack)
+                    self._stack = stack.pop_all()
+                    self._session = session
+                return
+            raise WriterClosed("the proxy was stopped while it started")
+
+    async def stop(self) -> None:
+        """Stop Traefik and let go of the store; routes stay in it. Idempotent."""
+        if self._starting is not None:
+            self._starting.cancel()
+        if self._lifecycle is None:
+            return
+        with anyio.CancelScope(shield=True):
+            async with self._lifecycle:
+                self._session = None
+                stack, self._stack = self._stack, AsyncExitStack()
+                await stack.aclose()
+
+    def _settings(self) -> SessionSettings:
+        store_class = resolve_store(self.store)
+        return SessionSettings(
+            store=store_class(parent=self, log=self.log, run_dir=self.run_dir),
+            log=self.log,
+            public_url=self.public_url,
+            https=self._is_https,
+            ssl_cert=self.ssl_cert,
+            ssl_key=self.ssl_key,
+            run_dir=self.run_dir,
+            traefik_command=self.traefik_command,
+            traefik_env=dict(self.traefik_env),
+            log_level=self.traefik_log_level,
+            entry_point=self.traefik_entrypoint,
+            api_entry_point=self.traefik_api_entrypoint,
+            api_url=self.traefik_api_url,
+            api_validate_cert=self.traefik_api_validate_cert,
+            api_username=self.traefik_api_username,
+            api_password=self.traefik_api_password,
+            api_hashed_password=self.traefik_api_hashed_password,
+            static_config_file=self.static_config_file,
+            extra_static_config=dict(self.extra_static_config),
+            extra_dynamic_config=dict(self.extra_dynamic_config),
+            setup_dynamic_config=self.should_start or self.enable_setup_dynamic_config,
+            throttle=self.traefik_providers_throttle_duration,
+            sanitize_path=self.sanitize_path,
+            grace_seconds=self.grace_seconds,
+            check_route_timeout=self.check_route_timeout,
+            keep_running=not getattr(self.app, "cleanup_proxy", True),
+        )
+
+    def _require_session(self) -> ProxySession:
+        if self._session is None:
+            raise WriterClosed("the proxy is not running; was its start() called, and succeed?")
+        return self._session
+
+    async def _ready(self) -> ProxySession:
+        """The session; JupyterHub never calls ``start`` for an external Traefik, so the first
+        use connects to it."""
+        if self._session is None and not self.should_start:
+            await self._bring_up(connect_external)
+        return self._require_session()
+
+    # --- routes ------------------------------------------------------------------------------
+
+    async def add_route(self, routespec: str, target: str, data: dict[str, Any]) -> None:
+        """Route ``routespec`` to ``target``; return when requests go there.
+
+        Args:
+            routespec: ``[host]/path/``, percent-encoded.
+            target: ``http[s]://host[:port]``.
+            data: JSON-able; handed back by ``get_route``. Copied.
+
+        Raises:
+            ValueError: an argument is malformed.
+            StoreError: the store refused or failed; the route is as it was.
+            NotLive: the store has the route, but Traefik doesn't serve it yet.
+        """
+        session = await self._ready()
+        routespec = self.validate_routespec(routespec)
+        parse_routespec(routespec)
+        _check_target(routespec, target)
+        route = Route(routespec, target, _copy_of_data(routespec, data))
+        await session.writer.change(routespec, route)
+        self.log.debug("Route %s goes to %s", routespec, target)
+
+    async def delete_route(self, routespec: str) -> None:
+        """Delete a route, if there is one; return when requests no longer go there.
+
+        Raises:
+            as ``add_route``.
+        """
+        session = await self._ready()
+        routespec = self.validate_routespec(routespec)
+        await session.writer.change(routespec, None)
+        self.log.debug("Route %s is deleted", routespec)
+
+    async def get_all_routes(self) -> dict[str, dict[str, Any]]:
+        """All routes in the store, by routespec, each ``{"routespec", "target", "data"}``.
+
+        Raises:
+            StoreUnavailable: the store can't be read.
+        """
+        session = await self._ready()
+        routes = await session.writer.routes()
+        # The copies of ten thousand routes would hold the event loop for tens of milliseconds.
+        return await anyio.to_thread.run_sync(
+            lambda: {spec: _description(route) for spec, route in routes.items()}
+        )
+
+    async def get_route(self, routespec: str) -> dict[str, Any] | None:
+        """One route as in ``get_all_routes``, or None."""
+        session = await self._ready()
+        routespec = self.validate_routespec(routespec)
+        route = (await session.writer.routes()).get(routespec)
+        return _description(route) if route else None
+
+    async def check_routes(
+        self,
+        user_dict: Mapping[Any, Any],
+        service_dict: Mapping[Any, Any],
+        routes: dict[str, dict[str, Any]] | None = None,
+    ) -> None:
+        """Make the routes agree with the Hub, and the stored records with the routes."""
+        await super().check_routes(user_dict, service_dict, routes)
+        await self._require_session().writer.repair()
+
+
+def _check_target(routespec: str, target: str) -> None:
+    problem = "it is no URL of the form http[s]://host:port"
+    try:
+        parts = urlsplit(target)
+        good = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+        if parts.query or parts.fragment or any(char <= " " for char in target):
+            good = False
+        if parts.scheme == "http+unix":
+            problem = "Traefik can't reach a unix socket; let the server listen on a port"
+            good = False
+        if parts.username is not None:
+            raise ValueError(f"the target of route {routespec!r} holds a user name or password")
+    except (AttributeError, TypeError) as error:
+        raise ValueError(f"can't route {routespec!r} to {target!r}: {problem}") from error
+    except ValueError as error:
+        raise ValueError(f"can't route {routespec!r}: {error}") from error
+    if not good:
+        raise ValueError(f"can't route {routespec!r} to {target!r}: {problem}")
+
+
+def _copy_of_data(routespec: str, data: object) -> dict[str, Any]:
+    if not isinstance(data, dict):
+        raise ValueError(f"the data of route {routespec!r} is {type(data).__name__}, not a dict")
+    try:
+        check_document(data)
+    except ValueError as error:
+        raise ValueError(f"the data of route {routespec!r} is no JSON: {error}") from error
+    copied: dict[str, Any] = json.loads(json.dumps(data))
+    return copied
+
+
+def _description(route: Route) -> dict[str, Any]:
+    return {
+        "routespec": route.routespec,
+        "target": route.target,
+        "data": json.loads(json.dumps(route.data)),
+    }

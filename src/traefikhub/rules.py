@@ -1,0 +1,134 @@
+"""From JupyterHub's routespec to Traefik's matcher, priority and record name. Pure functions.
+
+A routespec is data from users: nothing in it may change a rule's meaning. What Traefik compares
+is the request path with its escapes upper-cased and decoded, except those of the reserved
+characters, which stay as the client sent them (docs/traefik-facts.md, path matching).
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import re
+from dataclasses import dataclass
+from typing import Final
+from urllib.parse import unquote, unquote_to_bytes
+
+__all__ = ["ParsedSpec", "parse_routespec", "record_name", "rule_and_priority"]
+
+_ALWAYS_ENCODED: Final = frozenset("/?#%")
+"""In a name these can only arrive as an escape: a literal one would end the segment, the path, or
+be a bad request."""
+
+_RESERVED: Final = frozenset(":[]@!$&'()*+,;=") | _ALWAYS_ENCODED
+_ILLEGAL: Final = re.compile(r"[\x00-\x20\x7f?#]")
+_HOST: Final = re.compile(r"(?:[a-z0-9_*-]+\.)*[a-z0-9_*-]+|\[[0-9a-f:.]+\]", re.IGNORECASE)
+_HOST_ABOVE: Final = 1_000_000
+"""Any path with a host outranks any path without: longer than Traefik's largest request line."""
+
+
+@dataclass(frozen=True, slots=True)
+class ParsedSpec:
+    """A routespec taken apart.
+
+    host: lower-case, without port; empty for a route of every host.
+    segments: the decoded path segments between slashes; empty for ``/``. A segment may itself be
+        empty (``//``) or hold any character, slashes included.
+    """
+
+    host: str
+    segments: tuple[str, ...]
+
+
+def parse_routespec(routespec: str) -> ParsedSpec:
+    """Take ``[host]/path/`` apart.
+
+    Raises:
+        ValueError: it is no percent-encoded path that starts and ends with a slash, or its host
+            is no host name.
+    """
+    host, slash, path = routespec.partition("/")
+    if not slash or not routespec.endswith("/"):
+        raise ValueError(f"routespec {routespec!r} is not of the form [host]/path/")
+    if found := _ILLEGAL.search(path):
+        escape = "".join(f"%{byte:02X}" for byte in found.group().encode())
+        raise ValueError(
+            f"routespec {routespec!r} is no URL path: write {found.group()!r} as {escape}"
+        )
+    if host:
+        host = _parse_host(host, routespec)
+    try:
+        unquote_to_bytes(path).decode("utf-8")
+    except UnicodeError as error:
+        raise ValueError(f"routespec {routespec!r} is not UTF-8 when decoded") from error
+    inner = path[:-1]
+    segments = tuple(unquote(part) for part in inner.split("/")) if inner else ()
+    return ParsedSpec(host, segments)
+
+
+def _parse_host(host: str, routespec: str) -> str:
+    name, colon, port = host.rpartition(":") if not host.endswith("]") else (host, "", "")
+    if not colon:
+        name, port = host, ""
+    if not _HOST.fullmatch(name) or (colon and not port.isdecimal()):
+        raise ValueError(f"routespec {routespec!r} starts with {host!r}, which is no host name")
+    return name.lower()
+
+
+def rule_and_priority(spec: ParsedSpec) -> tuple[str, int]:
+    """The Traefik matcher of a route, and its rank: the longest path first, routes with a host
+    above those without, the default route lowest."""
+    conditions = []
+    if spec.host:
+        conditions.append(f"Host({_quoted(spec.host)})")
+    if spec.segments:
+        conditions.append(f"PathRegexp({_quoted(_path_regexp(spec.segments))})")
+    elif not spec.host:
+        conditions.append('PathPrefix("/")')
+    # Of two routes that match one request, the segments of one begin those of the other, so the
+    # decoded length orders them by depth.
+    length = 1 + sum(len(segment) + 1 for segment in spec.segments)
+    return " && ".join(conditions), length + (_HOST_ABOVE if spec.host else 0)
+
+
+def _path_regexp(segments: tuple[str, ...]) -> str:
+    """A regular expression that matches the path and all below it, in every legal encoding."""
+    return "^/" + "/".join("".join(map(_piece, segment)) for segment in segments) + "(?:/|$)"
+
+
+def _piece(char: str) -> str:
+    code = ord(char)
+    if char in _ALWAYS_ENCODED:
+        return f"%{code:02X}"
+    if char in _RESERVED:
+        return rf"(?:\x{code:02x}|%{code:02X})"
+    if code > 127 or char.isalnum() or char in "-_~":
+        return char
+    return rf"\x{code:02x}"
+
+
+def _quoted(text: str) -> str:
+    """A double-quoted Go string. A backtick-quoted one could be ended by the text itself."""
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+_PLAIN: Final = re.compile(r"/(?:[a-z0-9-]+/)+")
+_PLAIN_LENGTH: Final = 80
+
+
+def record_name(routespec: str) -> str:
+    """The name of a route's records: distinct for distinct routespecs, even when lower-cased.
+
+    Traefik's key-value providers compare names without regard to case, use ``/`` between parts
+    of a key, and the API uses ``@`` before the provider. So ``/user/mary/`` is ``user_mary``;
+    whatever is not plain gets a readable part and 128 bits of a hash. A plain name never holds
+    ``__``, so the two kinds can't meet, nor can either meet a name of the project's own.
+    """
+    if routespec == "/":
+        return "root__"
+    if len(routespec) <= _PLAIN_LENGTH and _PLAIN.fullmatch(routespec):
+        return routespec[1:-1].replace("/", "_")
+    readable = re.sub("[^a-z0-9]+", "-", unquote(routespec).lower()).strip("-")[:40]
+    digest = hashlib.blake2b(json.dumps(routespec).encode(), digest_size=16).digest()
+    return f"{readable}__{base64.b32encode(digest).decode().rstrip('=').lower()}"

@@ -1,0 +1,53 @@
+"""The store interface: all that a store's author imports. Needs neither JupyterHub nor Traefik."""
+
+from __future__ import annotations
+
+from traefikhub.stores._batch import (
+    GENERATION_HEADER,
+    GENERATION_MARKER,
+    Batch,
+    Document,
+    Key,
+    Records,
+    Snapshot,
+    check_document,
+    is_private,
+)
+from traefikhub.stores._discovery import (
+    ENTRY_POINT_GROUP,
+    InstalledStore,
+    installed_stores,
+    resolve_store,
+)
+from traefikhub.stores._errors import (
+    FencedError,
+    RecordRefused,
+    StoreCorrupt,
+    StoreError,
+    StoreNotFound,
+    StoreUnavailable,
+)
+from traefikhub.stores._interface import RouteStore
+
+__all__ = [
+    "ENTRY_POINT_GROUP",
+    "GENERATION_HEADER",
+    "GENERATION_MARKER",
+    "Batch",
+    "Document",
+    "FencedError",
+    "InstalledStore",
+    "Key",
+    "RecordRefused",
+    "Records",
+    "RouteStore",
+    "Snapshot",
+    "StoreCorrupt",
+    "StoreError",
+    "StoreNotFound",
+    "StoreUnavailable",
+    "check_document",
+    "installed_stores",
+    "is_private",
+    "resolve_store",
+]

@@ -1,0 +1,40 @@
+"""Traefik from outside: its program, static configuration, process and API."""
+
+from __future__ import annotations
+
+from traefikhub.traefik._errors import (
+    ApiRejected,
+    NotLive,
+    TraefikError,
+    TraefikExited,
+    TraefikUnusable,
+)
+from traefikhub.traefik.api import Credentials, TraefikApi
+from traefikhub.traefik.binary import (
+    OLDEST,
+    Version,
+    find_traefik,
+    require_supported,
+    version_of,
+)
+from traefikhub.traefik.process import TraefikProcess, end_leftover
+from traefikhub.traefik.static import StaticSettings, static_config
+
+__all__ = [
+    "OLDEST",
+    "ApiRejected",
+    "Credentials",
+    "NotLive",
+    "StaticSettings",
+    "TraefikApi",
+    "TraefikError",
+    "TraefikExited",
+    "TraefikProcess",
+    "TraefikUnusable",
+    "Version",
+    "end_leftover",
+    "find_traefik",
+    "require_supported",
+    "static_config",
+    "version_of",
+]

@@ -1,0 +1,247 @@
+"""Ask Traefik's API which generation it serves: the one question that tells a route is live.
+
+The questions are put from a worker thread with the standard library's client: it keeps its
+connection, and polling every few milliseconds costs the Hub's event loop nothing.
+"""
+
+from __future__ import annotations
+
+import base64
+import http.client
+import json
+import ssl
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+from urllib.parse import quote, urlsplit
+
+import anyio
+import anyio.to_thread
+
+from traefikhub.traefik._errors import ApiRejected, NotLive
+from traefikhub.traefik.binary import Version, parse_version
+
+__all__ = ["Credentials", "TraefikApi"]
+
+_REQUEST_SECONDS: Final = 5.0
+_REJECTED_SECONDS: Final = 3.0
+"""How long a 401 is taken for a password that is just being replaced."""
+
+_SHORTEST_STEP: Final = 0.001
+_LONGEST_STEP: Final = 0.25
+_FIRST_GUESS: Final = 0.004
+"""A reload of a small hub that has a default certificate."""
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """A user of the API, for basic authentication."""
+
+    username: str
+    password: str
+
+    def header(self) -> str:
+        """The value of the ``Authorization`` header."""
+        pair = f"{self.username}:{self.password}".encode()
+        return "Basic " + base64.b64encode(pair).decode()
+
+    def __repr__(self) -> str:
+        return f"Credentials({self.username!r}, '***')"
+
+
+class TraefikApi:
+    """The API of one Traefik process.
+
+    Args:
+        url: where it listens, e.g. ``http://127.0.0.1:8099``.
+        credentials: tried in this order; the first that is accepted is kept.
+        tls: how to verify an ``https`` URL; the system's trust if None.
+    """
+
+    def __init__(
+        self, url: str, credentials: Sequence[Credentials], *, tls: ssl.SSLContext | None = None
+    ) -> None:
+        self.url = url.rstrip("/")
+        self._parts = urlsplit(self.url)
+        self._credentials = list(credentials)
+        self._tls = tls
+        self._connection: http.client.HTTPConnection | None = None
+        self._busy = threading.Lock()  # an abandoned poll may still hold the connection
+        self._reload_seconds = _FIRST_GUESS
+        self._seen_before = False
+
+    async def version(self, *, timeout: float) -> Version:
+        """Traefik's version, waiting until the API answers.
+
+        Raises:
+            NotLive: it didn't answer in ``timeout`` seconds.
+            ApiRejected: no credentials are accepted.
+            TraefikUnusable: it is no release.
+        """
+
+        def ask() -> Version | None:
+            answer = self._get("/api/version")
+            return None if answer is None else parse_version(str(answer["Version"]), self.url)
+
+        version: Version = await self._poll(ask, "its version", timeout)
+        return version
+
+    async def wait_for_generation(
+        self, generation: int, *, marker: str, header: str, timeout: float
+    ) -> None:
+        """Return when Traefik serves this generation of a provider, or a later one.
+
+        Once the API shows it, requests are routed by it (verified: docs/traefik-facts.md).
+
+        Args:
+            marker: the middleware that shows the generation, ``name@provider``.
+            header: the response header of that middleware whose value is the generation.
+
+        Raises:
+            NotLive: it didn't in ``timeout`` seconds.
+            ApiRejected: no credentials are accepted.
+        """
+        path = f"/api/http/middlewares/{quote(marker, safe='@')}"
+        seen = "none yet"
+
+        def ask() -> bool | None:
+            nonlocal seen
+            answer = self._get(path)
+            if answer is None:
+                return None
+            served = answer["headers"]["customResponseHeaders"][header]
+            seen = f"it serves {served}"
+            return True if int(served) >= generation else None
+
+        started = time.monotonic()
+        await self._poll(
+            ask,
+            lambda: f"generation {generation} ({marker}: {seen})",
+            timeout,
+            first=0.7 * self._reload_seconds,
+        )
+        if self._seen_before:  # the first wait is for Traefik's start, not for a reload
+            self._reload_seconds = (self._reload_seconds + time.monotonic() - started) / 2
+        self._seen_before = True
+
+    async def _poll(
+        self,
+        ask: Callable[[], Any],
+        what: str | Callable[[], str],
+        timeout: float,
+        *,
+        first: float = 0.0,
+    ) -> Any:
+        """Ask until the answer isn't None, from a thread. Cancelling leaves the thread to end."""
+        cancelled = threading.Event()
+        step = min(max(self._reload_seconds / 8, _SHORTEST_STEP), _LONGEST_STEP)
+        try:
+            return await anyio.to_thread.run_sync(
+                self._poll_in_thread,
+                ask,
+                what,
+                time.monotonic() + timeout,
+                first,
+                step,
+                cancelled,
+                abandon_on_cancel=True,
+            )
+        finally:
+            cancelled.set()
+
+    def _poll_in_thread(
+        self,
+        ask: Callable[[], Any],
+        what: str | Callable[[], str],
+        deadline: float,
+        first: float,
+        step: float,
+        cancelled: threading.Event,
+    ) -> Any:
+        started = time.monotonic()
+        patience = started + 2 * self._reload_seconds
+        rejected_since = 0.0
+        trouble = ""
+        pause = first
+        with self._busy:
+            while not cancelled.wait(pause):
+                try:
+                    answer = ask()
+                    trouble, rejected_since = "", 0.0
+                    if answer is not None:
+                        return answer
+                except ApiRejected as error:
+                    rejected_since = rejected_since or time.monotonic()
+                    if time.monotonic() - rejected_since > _REJECTED_SECONDS:
+                        raise
+                    trouble = f"; {error}"
+                except (OSError, http.client.HTTPException) as error:
+                    trouble = f"; the last request failed: {error or type(error).__name__}"
+                except (ValueError, KeyError, TypeError) as error:
+                    trouble = f"; the last answer was not Traefik's: {error!r}"
+                now = time.monotonic()
+                if now >= deadline:
+                    break
+                if now > patience:
+                    step = min(step * 1.3, _LONGEST_STEP)
+                pause = min(step, deadline - now)
+        raise NotLive(
+            f"Traefik at {self.url} did not show {what if isinstance(what, str) else what()} "
+            f"within {time.monotonic() - started:.0f} s{trouble}"
+        )
+
+    def _get(self, path: str) -> dict[str, Any] | None:
+        """The JSON answer, or None for 404. Tries the next credentials on 401."""
+        for _ in range(len(self._credentials) or 1):
+            status, body = self._request(path)
+            if status == 401 and self._credentials:
+                self._credentials.append(self._credentials.pop(0))
+                continue
+            break
+        if status == 200:
+            answer = json.loads(body)
+            if not isinstance(answer, dict):
+                raise ValueError(f"{path} answered with {type(answer).__name__}")
+            return answer
+        if status == 404:
+            return None
+        if status in (401, 403):
+            users = " and ".join(repr(each.username) for each in self._credentials) or "nobody"
+            raise ApiRejected(
+                f"Traefik's API at {self.url} rejects user {users} ({status}). Set "
+                "c.TraefikProxy.traefik_api_username and c.TraefikProxy.traefik_api_password to "
+                "those that its API router asks for"
+            )
+        raise ValueError(f"{path} answered {status}")
+
+    def _request(self, path: str) -> tuple[int, bytes]:
+        headers = {"Accept": "application/json"}
+        if self._credentials:
+            headers["Authorization"] = self._credentials[0].header()
+        fresh = self._connection is None
+        connection = self._connection = self._connection or self._connect()
+        try:
+            connection.request("GET", self._parts.path + path, headers=headers)
+            response = connection.getresponse()
+            return response.status, response.read()
+        except (OSError, http.client.HTTPException):
+            self.close()
+            if fresh:
+                raise
+        return self._request(path)  # Traefik had closed the idle connection
+
+    def _connect(self) -> http.client.HTTPConnection:
+        host = self._parts.hostname or "127.0.0.1"
+        if self._parts.scheme == "https":
+            return http.client.HTTPSConnection(
+                host, self._parts.port, timeout=_REQUEST_SECONDS, context=self._tls
+            )
+        return http.client.HTTPConnection(host, self._parts.port, timeout=_REQUEST_SECONDS)
+
+    def close(self) -> None:
+        """Close the kept connection; the next question opens another."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None

@@ -1,0 +1,83 @@
+"""Where Traefik shall listen, and whether it will be able to, told before it starts."""
+
+from __future__ import annotations
+
+import errno
+import socket
+from urllib.parse import urlsplit
+
+from traefikhub.traefik._errors import TraefikUnusable
+
+__all__ = ["listen_address", "require_free"]
+
+
+def listen_address(url: str, setting: str) -> str:
+    """``host:port`` of a URL such as ``http://:8000/base/``, the port from the scheme if absent.
+
+    Raises:
+        TraefikUnusable: it is no http or https URL, or names a unix socket.
+    """
+    problem = "is not a URL such as http://127.0.0.1:8000"
+    try:
+        parts = urlsplit(url)
+        port = parts.port  # reading it checks it
+        if parts.scheme == "http+unix":
+            problem = "is a unix socket, on which Traefik can't listen"
+        elif parts.scheme in ("http", "https") and parts.netloc and not parts.username:
+            host = parts.hostname or ""
+            if ":" in host:
+                host = f"[{host}]"
+            if port is None:
+                port = 443 if parts.scheme == "https" else 80
+            return f"{host}:{port}"
+    except ValueError as error:
+        problem = f"is not a URL such as http://127.0.0.1:8000 ({error})"
+    raise TraefikUnusable(f"{setting} = {url!r} {problem}")
+
+
+def require_free(address: str, setting: str) -> None:
+    """Refuse an address on which no program could listen now. May block on name resolution.
+
+    Args:
+        address: ``host:port``; an empty host means every interface.
+        setting: the option that decides the address, for the message.
+
+    Raises:
+        TraefikUnusable: the port is taken or not permitted, or the host is not this machine.
+    """
+    host, _, port = address.rpartition(":")
+    try:
+        found = socket.getaddrinfo(
+            host.strip("[]") or None, int(port), type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )
+    except OSError as error:
+        raise TraefikUnusable(f"{setting}: {host!r} has no address: {error}") from error
+    for family, kind, protocol, _, target in found:
+        try:
+            probe = socket.socket(family, kind, protocol)
+        except OSError:
+            continue  # the kernel lacks this family; Go skips it too
+        with probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if family == socket.AF_INET6:
+                probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            try:
+                probe.bind(target)
+                probe.listen(1)
+            except OSError as error:
+                if host == "" and error.errno == errno.EADDRNOTAVAIL:
+                    continue  # no IPv6 here
+                raise TraefikUnusable(_reason(error, address, setting)) from error
+
+
+def _reason(error: OSError, address: str, setting: str) -> str:
+    match error.errno:
+        case errno.EADDRINUSE:
+            why = "the port is taken by another program; stop it, or choose another port"
+        case errno.EACCES:
+            why = "this user may not listen there; choose a port of 1024 or above"
+        case errno.EADDRNOTAVAIL:
+            why = "this machine has no such address"
+        case _:
+            why = error.strerror or str(error)
+    return f"Traefik can't listen on {address} ({setting}): {why}"

@@ -1,0 +1,97 @@
+"""Traefik's static configuration: what it is started with. Pure.
+
+Facts behind the values: docs/traefik-facts.md. An unknown key makes Traefik exit at start, so
+each key is given only to versions that know it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Final, TypeAlias
+
+from traefikhub.traefik.binary import Version
+
+__all__ = ["StaticSettings", "static_config"]
+
+Config: TypeAlias = "dict[str, Config] | list[Config] | str | int | float | bool | None"
+
+_ENCODED_CHARACTERS: Final = (
+    "allowEncodedSlash",
+    "allowEncodedBackSlash",
+    "allowEncodedNullCharacter",
+    "allowEncodedSemicolon",
+    "allowEncodedPercent",
+    "allowEncodedQuestionMark",
+    "allowEncodedHash",
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StaticSettings:
+    """What the static configuration depends on.
+
+    address, api_address: ``host:port``, the host possibly empty for all interfaces.
+    entry_point, api_entry_point: their names.
+    https: whether the users' entry point speaks TLS.
+    providers: the store's fragment for ``providers``.
+    sanitize_path: whether Traefik resolves dot segments and double slashes before routing.
+    grace_seconds: how long open connections may outlive a request to stop.
+    """
+
+    address: str
+    entry_point: str
+    https: bool
+    api_address: str
+    api_entry_point: str
+    providers: dict[str, Config] = field(default_factory=dict)
+    log_level: str = "WARN"
+    sanitize_path: bool = False
+    grace_seconds: int = 3
+    throttle: str = "0s"
+
+
+def static_config(settings: StaticSettings, version: Version) -> dict[str, Config]:
+    """The whole static configuration for one version of Traefik, ready to be written as TOML."""
+    return {
+        "global": {"checkNewVersion": False, "sendAnonymousUsage": False},
+        "log": {"level": settings.log_level, "noColor": True},
+        "api": {"dashboard": True},
+        "providers": {"providersThrottleDuration": settings.throttle, **settings.providers},
+        "entryPoints": {
+            settings.entry_point: _users_entry_point(settings, version),
+            settings.api_entry_point: {
+                "address": settings.api_address,
+                "transport": {"lifeCycle": {"graceTimeOut": "0s"}},
+                "http": _aliases(version),
+            },
+        },
+    }
+
+
+def _users_entry_point(settings: StaticSettings, version: Version) -> dict[str, Config]:
+    http: dict[str, Config] = {
+        "sanitizePath": settings.sanitize_path,
+        # Jupyter puts file names in paths; the notebook server decides what it serves.
+        "encodedCharacters": dict.fromkeys(_ENCODED_CHARACTERS, True),
+        **_aliases(version),
+    }
+    if settings.https:
+        http["tls"] = {}
+    return {
+        "address": settings.address,
+        # A read time-out cuts uploads short (the default at 60 s), a write time-out downloads.
+        "transport": {
+            "respondingTimeouts": {"readTimeout": "0s", "writeTimeout": "0s"},
+            "lifeCycle": {"graceTimeOut": f"{settings.grace_seconds}s"},
+        },
+        "http": http,
+    }
+
+
+def _aliases(version: Version) -> dict[str, Config]:
+    """Drop headers such as X_Forwarded_For, which some servers read as X-Forwarded-For."""
+    if version >= Version(3, 7, 12):
+        return {"aliasHeadersStrategy": "delete"}
+    if version >= Version(3, 7, 9):
+        return {"underscoreHeadersStrategy": "delete"}
+    return {}

@@ -1,0 +1,285 @@
+"""Group commit: pending changes become one batch, the batch becomes live, all its callers wake.
+
+While a batch is on its way the next one gathers, so that a burst of 500 logins costs a few
+reloads of Traefik instead of 500.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+
+import anyio
+import anyio.to_thread
+
+from traefikhub.stores import Batch, FencedError, RouteStore, Snapshot, StoreCorrupt, StoreError
+from traefikhub.table import Change, Route, Table, routes_of
+
+__all__ = ["RouteWriter", "WaitLive", "WriterClosed"]
+
+WaitLive = Callable[[int], Awaitable[None]]
+"""Returns when every replica serves the generation given, or raises within its own deadline."""
+
+
+class WriterClosed(RuntimeError):
+    """The writer was stopped before the change could be made."""
+
+
+class _Group:
+    """Changes that go out together, and what became of them."""
+
+    def __init__(self) -> None:
+        self.changes: dict[str, Route | None] = {}
+        self.done = anyio.Event()
+        self.error: Exception | None = None
+
+    def finish(self, error: Exception | None = None) -> None:
+        self.error = error
+        self.done.set()
+
+    async def wait(self) -> None:
+        await self.done.wait()
+        if self.error is not None:
+            # A copy for each caller: raised in many tasks, one object would mix their tracebacks.
+            raise _copy_of(self.error) from self.error
+
+
+def _copy_of(error: Exception) -> Exception:
+    try:
+        return copy.copy(error)
+    except Exception:  # a store's own class may not allow it
+        return error
+
+
+class RouteWriter:
+    """The one task that writes routes.
+
+    Args:
+        store: where records go; opened and closed by the caller.
+        make_table: builds the table for the routes that the store remembers.
+        wait_live: see ``WaitLive``.
+        log: where repairs and fencing are told.
+
+    The table says what the store should hold: this is its only writer, so what was acknowledged
+    is true whatever became of the store. ``_repairs`` is what the store was last seen to hold
+    differently; it rides along with the next batch.
+    """
+
+    def __init__(
+        self,
+        store: RouteStore,
+        make_table: Callable[[list[Route]], Table],
+        wait_live: WaitLive,
+        log: logging.Logger,
+    ) -> None:
+        self._store = store
+        self._make_table = make_table
+        self._wait_live = wait_live
+        self._log = log
+        self._table = make_table([])
+        self._repairs = Batch(1)
+        self._generation = 0
+        self._live_generation = 0
+        self._uncertain = False  # a batch may or may not have reached the store
+        self._storing = anyio.Lock()  # held while the store, the table or the repairs change
+        self._gathering = _Group()
+        self._in_flight: _Group | None = None
+        self._wake = anyio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self._scope = anyio.CancelScope()
+        self._fenced = False
+
+    @property
+    def generation(self) -> int:
+        """The newest generation that the store is known to hold."""
+        return self._generation
+
+    async def restore(self) -> None:
+        """Read the routes that the store remembers, and write what it lacks. Waits for nothing
+        to become live: Traefik may not be running yet.
+
+        Raises:
+            StoreError: the store can't be read or written.
+        """
+        async with self._storing:
+            snapshot = await self._store.load()
+            self._table = self._make_table(list(routes_of(snapshot.records).values()))
+            self._reconcile(snapshot)
+            await self._store_changes({})
+
+    async def wait_live(self) -> None:
+        """Return when what the store holds is served.
+
+        Raises:
+            TraefikError: it isn't in time.
+        """
+        generation = self._generation
+        if self._live_generation < generation:
+            await self._wait_live(generation)
+            self._live_generation = generation
+
+    def run(self) -> None:
+        """Begin to take changes, in a task of the running event loop."""
+        # A plain task: its life spans many calls of JupyterHub, so that no scope of one call can
+        # own it.
+        self._task = asyncio.get_running_loop().create_task(self._run(), name="traefikhub-writer")
+
+    async def aclose(self) -> None:
+        """Stop. Changes that are still waiting fail with ``WriterClosed``. Idempotent."""
+        task, self._task = self._task, None
+        if task is not None:
+            self._scope.cancel()  # unlike Task.cancel, lets a write that has begun end
+            with anyio.CancelScope(shield=True):
+                await asyncio.wait([task])
+        self._fail_waiting()
+
+    def _fail_waiting(self) -> None:
+        for group in (self._in_flight, self._gathering):
+            if group is not None and not group.done.is_set():
+                group.finish(WriterClosed("the proxy was stopped before the route was live"))
+        self._in_flight, self._gathering = None, _Group()
+
+    async def change(self, routespec: str, route: Route | None) -> None:
+        """Set one route, or delete it if ``route`` is None; return when that is live.
+
+        Returns at once, without a write, if it says nothing new. If it raises, the change is
+        either in the store whole or not at all, and may be tried again.
+
+        Raises:
+            StoreError: the store refused or failed; nothing was changed.
+            NotLive: the store has it, but Traefik didn't show it in time.
+            WriterClosed: the writer was stopped.
+        """
+        if self._task is None or self._task.done():
+            raise WriterClosed("the proxy is not running; was its start() called?")
+        if self._is_settled(routespec, route):
+            return
+        group = self._gathering
+        group.changes[routespec] = route
+        self._wake.set()
+        await group.wait()
+
+    def _is_settled(self, routespec: str, route: Route | None) -> bool:
+        """Whether the change is what Traefik serves already, and nothing else is on its way."""
+        busy = routespec in self._gathering.changes or (
+            self._in_flight is not None and routespec in self._in_flight.changes
+        )
+        behind = self._in_flight is None and self._live_generation < self._generation
+        return not (busy or behind or self._repairs or self._uncertain) and (
+            self._table.routes.get(routespec) == route
+        )
+
+    async def routes(self) -> Mapping[str, Route]:
+        """The routes that the store holds now, by routespec. A difference from what was written
+        is noted for ``repair``.
+
+        Raises:
+            StoreUnavailable: it can't be read.
+        """
+        async with self._storing:
+            try:
+                snapshot = await self._store.load()
+            except StoreCorrupt as error:
+                # Broken while we run: the table still knows everything, so nothing is lost.
+                self._log.error("Will repair the stored routes: %s", error)
+                self._reconcile(Snapshot({}, self._generation))
+                return dict(self._table.routes)
+            if not await self._differs(snapshot):
+                return dict(self._table.routes)
+            if not self._uncertain:
+                self._log.warning(
+                    "The stored routes are not what was written last (generation %d, expected "
+                    "%d): something else changed them",
+                    snapshot.generation,
+                    self._generation,
+                )
+            self._reconcile(snapshot)
+            return await anyio.to_thread.run_sync(routes_of, snapshot.records)
+
+    async def _differs(self, snapshot: Snapshot) -> bool:
+        if self._repairs or snapshot.generation != self._generation:
+            return True
+        # Ten thousand routes take some ten milliseconds to compare.
+        return await anyio.to_thread.run_sync(lambda: snapshot.records != self._table.records)
+
+    async def repair(self) -> None:
+        """If the store was seen to differ from what it should hold, write the difference.
+
+        Raises:
+            as ``change``.
+        """
+        if self._repairs or self._uncertain:
+            group = self._gathering
+            self._wake.set()
+            await group.wait()
+
+    def _reconcile(self, snapshot: Snapshot) -> None:
+        """Note what must be written to turn what the store holds into what it should hold."""
+        self._generation = max(self._generation, snapshot.generation)
+        self._repairs = Batch.between(snapshot.records, self._table.records, generation=1)
+        self._uncertain = False
+
+    async def _run(self) -> None:
+        try:
+            with self._scope:
+                while True:
+                    await self._wake.wait()
+                    self._wake = anyio.Event()
+                    group, self._gathering = self._gathering, _Group()
+                    async with self._flying(group):
+                        await self._commit(group.changes)
+        finally:
+            self._fail_waiting()
+
+    @asynccontextmanager
+    async def _flying(self, group: _Group) -> AsyncIterator[None]:
+        """Mark a group as on its way; tell its callers what became of it."""
+        self._in_flight = group
+        try:
+            yield
+        except Exception as error:
+            if isinstance(error, FencedError):
+                if not self._fenced:
+                    self._log.error("Routes are no longer written: %s", error)
+                self._fenced = True
+            elif not isinstance(error, StoreError | TimeoutError):
+                self._log.error("The route writer failed", exc_info=error)
+            self._in_flight = None
+            group.finish(error)
+        else:
+            self._in_flight = None
+            group.finish()
+
+    async def _commit(self, changes: Change) -> None:
+        async with self._storing:
+            if self._uncertain:
+                self._reconcile(await self._store.load())
+            await self._store_changes(changes)
+        await self.wait_live()
+
+    async def _store_changes(self, changes: Change) -> None:
+        """Fold the changes and the outstanding repairs into one batch and store it."""
+        before = {routespec: self._table.routes.get(routespec) for routespec in changes}
+        changed = self._table.update(changes)
+        puts = {key: doc for key, doc in self._repairs.puts.items() if key not in changed}
+        deletes = {key for key in self._repairs.deletes if key not in changed}
+        for key, document in changed.items():
+            if document is None:
+                deletes.add(key)
+            else:
+                puts[key] = document
+        if not (puts or deletes):
+            return
+        batch = Batch(self._generation + 1, puts, frozenset(deletes))
+        try:
+            await self._store.apply(batch)
+        except BaseException as error:
+            self._table.update(before)
+            # A lost answer may hide a success; so may a cancelled call.
+            self._uncertain = not isinstance(error, FencedError)
+            raise
+        self._generation = batch.generation
+        self._repairs = Batch(1)
