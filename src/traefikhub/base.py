@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from traefikhub.stores import Document, Key, Records, check_document
+from traefikhub.stores import Batch, Document, Key, Records
 
 __all__ = [
     "API_USERS_KEY",
@@ -75,14 +75,22 @@ def extra_records(config: Mapping[str, Any]) -> Records:
                 f"{_SETTING} has {root!r} at its top; Traefik knows {', '.join(_ROOTS)}"
             )
         for section, value in _table(sections, root).items():
-            if isinstance(value, Mapping):
-                for name, document in value.items():
-                    records[Key(f"{root}/{section}", name)] = document
-            else:
-                records[Key(root, section)] = value  # a list, such as tls.certificates
+            if (root, section) == ("tls", "certificates"):
+                # The one list among the tables.
+                if not isinstance(value, list):
+                    raise ValueError(
+                        f"{_SETTING}: 'tls.certificates' must be a list, not {type(value).__name__}"
+                    )
+                records[Key(root, section)] = value
+                continue
+            for name, document in _table(value, f"{root}.{section}").items():
+                _table(document, f"{root}.{section}.{name}")
+                records[Key(f"{root}/{section}", name)] = document
     for key, document in records.items():
         try:
-            check_document(document)
+            if not isinstance(key.name, str):
+                raise ValueError(f"the name {key.name!r} is {type(key.name).__name__}, not str")
+            Batch(1, {key: document})  # checks section and document
         except ValueError as error:
             raise ValueError(f"{_SETTING}, {key.section} {key.name}: {error}") from error
     return records

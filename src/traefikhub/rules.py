@@ -22,8 +22,13 @@ _ALWAYS_ENCODED: Final = frozenset("/?#%")
 be a bad request."""
 
 _RESERVED: Final = frozenset(":[]@!$&'()*+,;=") | _ALWAYS_ENCODED
+_BYTE_ORDER_MARK: Final = "\ufeff"
+"""The one character that Go's scanner, which reads the rules, allows nowhere, quoted or not."""
+
 _ILLEGAL: Final = re.compile(r"[\x00-\x20\x7f?#]")
-_HOST: Final = re.compile(r"(?:[a-z0-9_*-]+\.)*[a-z0-9_*-]+|\[[0-9a-f:.]+\]", re.IGNORECASE)
+_HOST: Final = re.compile(
+    r"(?:[a-z0-9_*-]+\.)*[a-z0-9_*-]+|\[[0-9a-f:.]+\]", re.ASCII | re.IGNORECASE
+)
 _HOST_ABOVE: Final = 1_000_000
 """Any path with a host outranks any path without: longer than Traefik's largest request line."""
 
@@ -62,8 +67,7 @@ def parse_routespec(routespec: str) -> ParsedSpec:
         unquote_to_bytes(path).decode("utf-8")
     except UnicodeError as error:
         raise ValueError(f"routespec {routespec!r} is not UTF-8 when decoded") from error
-    inner = path[:-1]
-    segments = tuple(unquote(part) for part in inner.split("/")) if inner else ()
+    segments = tuple(unquote(part) for part in path[:-1].split("/")) if path else ()
     return ParsedSpec(host, segments)
 
 
@@ -94,7 +98,9 @@ def rule_and_priority(spec: ParsedSpec) -> tuple[str, int]:
 
 def _path_regexp(segments: tuple[str, ...]) -> str:
     """A regular expression that matches the path and all below it, in every legal encoding."""
-    return "^/" + "/".join("".join(map(_piece, segment)) for segment in segments) + "(?:/|$)"
+    # Below an empty segment the slash must be there: without it, it is the page one level up.
+    end = "(?:/|$)" if segments[-1] else "/"
+    return "^/" + "/".join("".join(map(_piece, segment)) for segment in segments) + end
 
 
 def _piece(char: str) -> str:
@@ -103,6 +109,8 @@ def _piece(char: str) -> str:
         return f"%{code:02X}"
     if char in _RESERVED:
         return rf"(?:\x{code:02x}|%{code:02X})"
+    if char == _BYTE_ORDER_MARK:
+        return rf"\x{{{code:x}}}"
     if code > 127 or char.isalnum() or char in "-_~":
         return char
     return rf"\x{code:02x}"

@@ -7,7 +7,7 @@ import logging
 import os
 import secrets
 import ssl
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,6 +50,7 @@ from traefikhub.traefik import (
 from traefikhub.traefik.certificate import make_default_certificate, still_good
 from traefikhub.traefik.passwords import admin_user, polling_user
 from traefikhub.traefik.ports import listen_address, require_free
+from traefikhub.traefik.process import last_words
 from traefikhub.traefik.rundir import RunDir, write_private
 from traefikhub.writer import RouteWriter
 
@@ -157,7 +158,16 @@ async def start_traefik(settings: SessionSettings, stack: AsyncExitStack) -> Pro
         write_private, config_file, _to_toml(merge(config, settings.extra_static_config))
     )
 
-    writer = _writer(settings, base, extra, _api_client(settings, [polling], stack))
+    writer = _writer(
+        settings,
+        base,
+        extra,
+        _api_client(settings, [polling], stack),
+        lambda: (
+            "If its log complains of something that c.TraefikProxy.extra_dynamic_config added, "
+            f"mend that.{last_words(run_dir.path)}"
+        ),
+    )
     await writer.restore()
     process = await TraefikProcess.start(
         program,
@@ -198,22 +208,24 @@ async def connect_external(settings: SessionSettings, stack: AsyncExitStack) -> 
     else:
         extra = {}
     api = _api_client(settings, credentials, stack)
-    writer = _writer(settings, base, extra, api)
+    providers = ", ".join(f"providers.{name}" for name in settings.store.provider_config())
+
+    def explain() -> str:
+        return (
+            f"Does that Traefik read the store? Its static configuration needs {providers} as "
+            "this Hub has it (c.TraefikProxy.store), and c.TraefikProxy.extra_dynamic_config must "
+            "be to its liking. Its log says more; if that holds 'Cannot start the provider', "
+            "restart it now that the store exists."
+        )
+
+    writer = _writer(settings, base, extra, api, explain)
     await writer.restore()
     try:
         version = await api.version(timeout=settings.check_route_timeout)
     except NotLive as error:
-        raise NotLive(f"{error}. Is Traefik running there ({_API_SETTING})?") from error
+        raise NotLive(f"{error}. Is Traefik running there ({_API_SETTING})? {explain()}") from error
     require_supported(version, settings.api_url)
-    try:
-        await writer.wait_live()
-    except NotLive as error:
-        raise NotLive(
-            f"{error}. Does that Traefik read the store? Its static configuration needs "
-            f"providers.{', providers.'.join(settings.store.provider_config())} as this Hub has "
-            "it (c.TraefikProxy.store), and c.TraefikProxy.extra_dynamic_config must be to its "
-            "liking; its log says more"
-        ) from error
+    await writer.wait_live()
     writer.run()
     stack.push_async_callback(writer.aclose)
     return ProxySession(writer, f"Traefik {version} at {settings.api_url}, run by others")
@@ -241,18 +253,25 @@ def _api_client(
 
 
 def _writer(
-    settings: SessionSettings, base: Records, extra: Records, api: TraefikApi
+    settings: SessionSettings,
+    base: Records,
+    extra: Records,
+    api: TraefikApi,
+    explain: Callable[[], str],
 ) -> RouteWriter:
     def make_table(routes: list[Route]) -> Table:
         return Table(entry_point=settings.entry_point, base=base, extra=extra, routes=routes)
 
     async def wait_live(generation: int) -> None:
-        await api.wait_for_generation(
-            generation,
-            marker=f"{GENERATION_MARKER.name}@{settings.store.provider_name}",
-            header=GENERATION_HEADER,
-            timeout=settings.check_route_timeout,
-        )
+        try:
+            await api.wait_for_generation(
+                generation,
+                marker=f"{GENERATION_MARKER.name}@{settings.store.provider_name}",
+                header=GENERATION_HEADER,
+                timeout=settings.check_route_timeout,
+            )
+        except NotLive as error:
+            raise NotLive(f"{error}. {await anyio.to_thread.run_sync(explain)}") from error
 
     return RouteWriter(settings.store, make_table, wait_live, settings.log)
 
@@ -279,10 +298,7 @@ async def _first_live(writer: RouteWriter, process: TraefikProcess) -> None:
         group.cancel_scope.cancel()
     process.check()
     if failure:
-        raise type(failure)(
-            f"{failure}. If its log complains of something that c.TraefikProxy."
-            f"extra_dynamic_config added, mend that.{process.last_words()}"
-        ) from failure
+        raise failure
 
 
 async def _base_records(

@@ -117,14 +117,18 @@ class Table:
         Returns:
             What changed in the records: the new document of each key, or None if it is gone.
             Empty if the change says nothing new. Undo by ``update`` with the earlier routes.
+
+        Raises:
+            ValueError: a routespec is malformed; nothing was changed.
         """
         changed: dict[Key, Document | None] = {}
-        for routespec, route in change.items():
-            old = self._routes.get(routespec)
-            if route == old:
-                continue
-            before = self._render(old) if old else {}
-            after = self._render(route) if route else {}
+        # All are rendered before the first is entered: a malformed one leaves the table as it was.
+        rendered = [
+            (routespec, route, self._render(old), self._render(route))
+            for routespec, route in change.items()
+            if route != (old := self._routes.get(routespec))
+        ]
+        for routespec, route, before, after in rendered:
             for key in before.keys() - after.keys():
                 if key in self._extra:  # the admin's own part of that record stays
                     self._records[key] = changed[key] = self._extra[key]
@@ -140,8 +144,10 @@ class Table:
                 del self._routes[routespec]
         return changed
 
-    def _render(self, route: Route) -> dict[Key, Document]:
+    def _render(self, route: Route | None) -> dict[Key, Document]:
         """The records of one route, dependencies first."""
+        if route is None:
+            return {}
         name = record_name(route.routespec)
         rule, priority = rule_and_priority(parse_routespec(route.routespec))
         router: dict[str, Document] = {

@@ -18,7 +18,7 @@ import time
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias, TypeVar
 
 import anyio
 import anyio.to_thread
@@ -72,6 +72,19 @@ class _Signature(NamedTuple):
         return cls(status.st_ino, status.st_size, status.st_mtime_ns)
 
 
+_Texts: TypeAlias = "dict[str, dict[str, str]]"
+"""Section, name, rendered record."""
+
+
+class _Content(NamedTuple):
+    """One version of the file, read or written. Never changed: a load in one thread may meet a
+    write in another."""
+
+    signature: _Signature | None  # None: there is no file
+    snapshot: Snapshot
+    texts: _Texts
+
+
 class TomlFileStore(RouteStore):
     """Routes and Traefik's dynamic configuration in one TOML file, for a hub on one machine."""
 
@@ -94,8 +107,8 @@ class TomlFileStore(RouteStore):
         super().__init__(**kwargs)
         self._owner = ""  # the token that this writer left in the lock file; empty when not open
         self._open = False
-        self._texts: dict[str, dict[str, str]] = {}  # section -> name -> rendered record
-        self._cached: tuple[_Signature, Snapshot] | None = None
+        self._lock_seen: int | None = None  # holds on to the lock file that has the token
+        self._cached: _Content | None = None
 
     def provider_config(self) -> dict[str, Document]:
         """Watch the one file: nothing else in its directory is read or causes a reload."""
@@ -114,6 +127,9 @@ class TomlFileStore(RouteStore):
     async def close(self) -> None:
         """Remove the lock file if it is still this writer's."""
         owner, self._owner, self._open = self._owner, "", False
+        seen, self._lock_seen = self._lock_seen, None
+        if seen is not None:
+            os.close(seen)
         if owner:
             with anyio.CancelScope(shield=True):
                 await self._in_thread(partial(self._let_go, owner))
@@ -121,7 +137,7 @@ class TomlFileStore(RouteStore):
     async def load(self) -> Snapshot:
         """The file's records; from memory if the file is still the one last seen."""
         self._require_open()
-        return await self._in_thread(self._load)
+        return (await self._in_thread(self._load)).snapshot
 
     async def apply(self, batch: Batch) -> None:
         """Render what changed, join, and replace the file: temporary file, fsync, rename."""
@@ -183,9 +199,15 @@ class TomlFileStore(RouteStore):
         token = f"{secrets.token_hex(16)} pid {os.getpid()}"
         with self._locked() as descriptor:
             # Read before the earlier owner is fenced off: a broken file must not cost it its place.
-            self._load()
+            try:
+                self._load()
+            except BaseException:
+                if not os.pread(descriptor, 1, 0):
+                    os.unlink(self._lock_file)  # it is of this call's making
+                raise
             os.truncate(descriptor, 0)
             os.pwrite(descriptor, token.encode(), 0)
+            self._hold_on_to_lock_file()
             self._remove_leftovers()
         self._owner = token
 
@@ -194,41 +216,66 @@ class TomlFileStore(RouteStore):
             if os.pread(descriptor, 200, 0).decode() in (owner, ""):
                 os.unlink(self._lock_file)
 
+    def _hold_on_to_lock_file(self) -> None:
+        """Keep the file readable after its removal: who takes over writes a token into it, and
+        removes it at the end."""
+        if self._lock_seen is not None:
+            os.close(self._lock_seen)
+        # Not a duplicate of the locked descriptor, which would keep the lock.
+        self._lock_seen = os.open(self._lock_file, os.O_RDONLY | os.O_CLOEXEC)
+
     def _check_owner(self, descriptor: int) -> None:
-        found = os.pread(descriptor, 200, 0).decode(errors="replace")
+        found = _owner_in(descriptor)
         if found == self._owner:
             return
-        if found:
+        if not found and self._lock_seen is not None:
+            found = _owner_in(self._lock_seen)
+        if found not in ("", self._owner):
             raise FencedError(
                 f"another writer ({found.partition(' ')[2] or 'unknown'}) has taken over "
                 f"{self._file}; this one writes no more. Run one Hub for each file ({_SETTING})."
             )
         os.pwrite(descriptor, self._owner.encode(), 0)  # removed by hand: nobody took over
+        self._hold_on_to_lock_file()
 
     def _remove_leftovers(self) -> None:
         """Temporary files of a writer that was killed. Only an owner writes any."""
-        for leftover in self._file.parent.glob(f".{self._file.name}.*.tmp"):
-            leftover.unlink(missing_ok=True)
+        # Exactly those: routes.toml.b beside routes.toml is another store's file.
+        ours = re.compile(
+            rf"\.{re.escape(self._file.name)}(\.broken-[0-9a-f]{{8}})?\.[a-z0-9_]{{8}}\.tmp"
+        )
+        for file in self._file.parent.iterdir():
+            if ours.fullmatch(file.name):
+                file.unlink(missing_ok=True)
 
     # --- reading -----------------------------------------------------------------------------
 
-    def _load(self) -> Snapshot:
+    def _load(self) -> _Content:
+        known = self._cached
         try:
             with self._file.open("rb") as stream:
                 signature = _Signature.of(os.fstat(stream.fileno()))
-                if self._cached and self._cached[0] == signature:
-                    return self._cached[1]
+                if known and known.signature == signature:
+                    return known
                 content = stream.read()
         except FileNotFoundError:
-            self._texts = {}
-            self._cached = None
-            return Snapshot({}, 0)
-        snapshot = self._parse(content)
-        self._texts = {}
+            loaded = _Content(None, Snapshot({}, 0), {})
+        else:
+            snapshot = self._parse(content)
+            loaded = _Content(signature, snapshot, self._texts_of(snapshot, content))
+        self._cached = loaded
+        return loaded
+
+    def _texts_of(self, snapshot: Snapshot, content: bytes) -> _Texts:
+        texts: _Texts = {}
         for key, document in snapshot.records.items():
-            self._texts.setdefault(key.section, {})[key.name] = _render(key, document)
-        self._cached = (signature, snapshot)
-        return snapshot
+            try:
+                Batch(1, {key: document})  # somebody may have added what JSON lacks, or no record
+                texts.setdefault(key.section, {})[key.name] = _render(key, document)
+            except (ValueError, RecordRefused) as error:
+                line = _line_holding(content, key)
+                self._refuse(content, line, f"[{key.section}] {key.name}: {error}")
+        return texts
 
     def _parse(self, content: bytes) -> Snapshot:
         try:
@@ -242,7 +289,8 @@ class TomlFileStore(RouteStore):
         }
         end = records.pop(_END, None)
         marker = records.pop(GENERATION_MARKER, None)
-        if not isinstance(end, int) or isinstance(end, bool) or end < 1 or marker is None:
+        # The number, too, may have lost its last digits.
+        if type(end) is not int or end < 1 or marker != Batch(end).marker[1]:
             self._refuse(
                 content,
                 content.count(b"\n") + 1,
@@ -253,7 +301,7 @@ class TomlFileStore(RouteStore):
                 try:
                     records[key] = json.loads(document)
                 except (TypeError, ValueError) as error:
-                    line = _line_holding(content, tomli_w.dumps({key.name: ""}).split(" =")[0])
+                    line = _line_holding(content, key)
                     self._refuse(content, line, f"[{key.section}] {key.name}: {error}")
         return Snapshot(records, end)
 
@@ -280,35 +328,33 @@ class TomlFileStore(RouteStore):
         rendered = {key: _render(key, document) for key, document in batch.puts.items()}
         with self._locked() as descriptor:
             self._check_owner(descriptor)
-            snapshot = self._load_for_apply()
-            texts = {section: dict(names) for section, names in self._texts.items()}
+            before = self._load_for_apply()
+            texts = {section: dict(names) for section, names in before.texts.items()}
             for key in batch.deletes:
                 texts.get(key.section, {}).pop(key.name, None)
             for key, text in rendered.items():
-                names = texts.setdefault(key.section, {})
-                names[key.name] = text
-                if "/" not in key.section and not is_private(key.section) and len(names) > 1:
-                    raise RecordRefused(f"[{key.section}] holds one list, not also {key.name!r}")
+                texts.setdefault(key.section, {})[key.name] = text
+            _require_room(texts)
             content = _join(texts, _render(marker_key, marker), batch.generation)
             signature = _write_durably(self._file, content)
-        records = {key: doc for key, doc in snapshot.records.items() if key not in batch.deletes}
+        old = before.snapshot.records
+        records = {key: doc for key, doc in old.items() if key not in batch.deletes}
         records.update(batch.puts)
-        self._texts = texts
-        self._cached = (signature, Snapshot(records, batch.generation))
+        self._cached = _Content(signature, Snapshot(records, batch.generation), texts)
 
-    def _load_for_apply(self) -> Snapshot:
+    def _load_for_apply(self) -> _Content:
         """The records to change. What others did to the file since it was last seen counts."""
+        known = self._cached
         try:
-            known = self._cached
-            snapshot = self._load()
+            content = self._load()
         except StoreCorrupt as error:
             if not known:
                 raise
             self.log.error("Replacing a broken routes file with what it held before: %s", error)
-            return known[1]
-        if known and snapshot is not known[1]:
+            return known
+        if known and content.signature != known.signature:
             self.log.warning("%s was changed by another program", self._file)
-        return snapshot
+        return content
 
 
 # --- text --------------------------------------------------------------------------------------
@@ -331,6 +377,8 @@ def _render(key: Key, document: Document) -> str:
     """One record as TOML. Braces are escaped: Traefik runs the file through Go's templates first,
     and a stray ``{{`` would freeze the whole configuration."""
     try:
+        if key == _END:
+            raise ValueError("that name is this store's own")
         if is_private(key.section):
             # Compact, so that braces of JSON's own never stand together either.
             value = json.dumps(document, ensure_ascii=False)
@@ -339,6 +387,8 @@ def _render(key: Key, document: Document) -> str:
             _require_toml(document)
             if "/" not in key.section and not isinstance(document, list):
                 raise ValueError(f"only a list can stand in [{key.section}] itself")
+            if "/" in key.section and not isinstance(document, dict):
+                raise ValueError(f"only a table can stand in [{key.section}]")
             tree: dict[str, Any] = {key.name: document}
             for part in reversed(key.section.split("/")):
                 tree = {part: tree}
@@ -366,18 +416,28 @@ def _require_toml(document: Document) -> None:
                 _require_toml(value)
 
 
-def _join(texts: dict[str, dict[str, str]], marker: str, generation: int) -> bytes:
+def _require_room(texts: _Texts) -> None:
+    """Each name stands in one place of the file, or it would be no TOML."""
+    for section, names in texts.items():
+        if "/" in section:
+            continue
+        if len(names) > 1 and not is_private(section):
+            raise RecordRefused(f"[{section}] holds one list, not {' and '.join(sorted(names))}")
+        for name in names:
+            if texts.get(f"{section}/{name}"):
+                raise RecordRefused(f"{name!r} of [{section}] can't be a list and a table at once")
+
+
+def _join(texts: _Texts, marker: str, generation: int) -> bytes:
     def parts() -> Iterable[str]:
         yield _HEADER
         for section, names in texts.items():
-            if is_private(section) and section != "jupyterhub/meta":
-                yield f"\n[{section.replace('/', '.')}]\n"
-            if not is_private(section):
-                yield "\n"
-            yield from names.values()
+            if section != _END.section:  # whose records go into the last table
+                yield f"\n[{section.replace('/', '.')}]\n" if is_private(section) else "\n"
+                yield from names.values()
         yield "\n" + marker
-        yield "\n[jupyterhub.meta]\n"
-        yield from texts.get("jupyterhub/meta", {}).values()
+        yield f"\n[{_END.section.replace('/', '.')}]\n"
+        yield from texts.get(_END.section, {}).values()
         yield f"{_END.name} = {generation}\n"
 
     return "".join(parts()).encode("utf-8")
@@ -415,5 +475,17 @@ def _line_of(error: Exception, content: bytes) -> int:
     return content.count(b"\n") + 1  # at the end of the document
 
 
-def _line_holding(content: bytes, text: str) -> int:
-    return content.count(b"\n", 0, max(content.find(text.encode()), 0)) + 1
+def _owner_in(descriptor: int) -> str:
+    return os.pread(descriptor, 200, 0).decode(errors="replace")
+
+
+def _line_holding(content: bytes, key: Key) -> int:
+    """The line of a record; of its section if that can't be told, as in an edited file."""
+    name = re.escape(tomli_w.dumps({key.name: ""}).split(" =")[0])
+    table = re.escape(key.section.replace("/", "."))
+    text = content.decode("utf-8")
+    section = text.find(f"\n[{key.section.replace('/', '.')}]\n") + 1
+    found = re.compile(rf"^(?:\[+{table}\.{name}[].]|{name}\s*=)", re.MULTILINE).search(
+        text, section
+    )
+    return text.count("\n", 0, found.start() if found else section) + 1

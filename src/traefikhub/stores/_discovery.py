@@ -21,6 +21,9 @@ _SETTING = "c.TraefikProxy.store"
 _EXTRAS = ("consul", "etcd")
 """Stores that an extra of traefikhub brings, under the same name."""
 
+_ANY_FAILURE = (Exception, SystemExit)
+"""What importing a module may raise: some leave with ``sys.exit`` when they lack something."""
+
 
 @dataclass(frozen=True, slots=True, order=True)
 class InstalledStore:
@@ -104,10 +107,10 @@ def _load_named(wanted: InstalledStore) -> type[RouteStore]:
             ENTRY_POINT_GROUP,
             names=[wanted.name],
             on_load_failure_callback=lambda _manager, _entry_point, error: failures.append(error),
-            warn_on_missing_entrypoint=False,
+            on_missing_entrypoints_callback=lambda _names: None,
         )
         loaded = [extension.plugin for extension in manager]
-    except Exception as error:  # stevedore lets some through, AssertionError for one
+    except _ANY_FAILURE as error:  # stevedore lets some through, AssertionError for one
         failures.append(error)
         loaded = []
     if failures:
@@ -121,7 +124,7 @@ def _load_named(wanted: InstalledStore) -> type[RouteStore]:
 def _import_target(wanted: InstalledStore) -> Any:
     try:
         return EntryPoint(wanted.name, wanted.target, ENTRY_POINT_GROUP).load()
-    except Exception as error:
+    except _ANY_FAILURE as error:
         raise StoreNotFound(_why_broken(wanted, error)) from error
 
 
@@ -138,7 +141,7 @@ def _load_path(path: str) -> type[RouteStore]:
     module_name, _, name = path.rpartition(":" if ":" in path else ".")
     try:
         found = getattr(importlib.import_module(module_name), name)
-    except Exception as error:
+    except _ANY_FAILURE as error:
         raise StoreNotFound(
             f"{_SETTING} = {path!r} can't be imported: {type(error).__name__}: {error}. "
             f"{_what_there_is(installed_stores())}"

@@ -83,7 +83,9 @@ class TraefikApi:
 
         def ask() -> Version | None:
             answer = self._get("/api/version")
-            return None if answer is None else parse_version(str(answer["Version"]), self.url)
+            if answer is None:
+                raise ValueError("404, it has no router for the API yet")
+            return parse_version(str(answer["Version"]), self.url)
 
         version: Version = await self._poll(ask, "its version", timeout)
         return version
@@ -180,7 +182,7 @@ class TraefikApi:
                 except (OSError, http.client.HTTPException) as error:
                     trouble = f"; the last request failed: {error or type(error).__name__}"
                 except (ValueError, KeyError, TypeError) as error:
-                    trouble = f"; the last answer was not Traefik's: {error!r}"
+                    trouble = f"; the last answer was not the one awaited: {error}"
                 now = time.monotonic()
                 if now >= deadline:
                     break

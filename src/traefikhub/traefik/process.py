@@ -17,8 +17,9 @@ import anyio.to_thread
 import psutil
 
 from traefikhub.traefik._errors import TraefikExited, TraefikUnusable
+from traefikhub.traefik.rundir import write_private
 
-__all__ = ["TraefikProcess", "end_leftover"]
+__all__ = ["TraefikProcess", "end_leftover", "last_words", "tail"]
 
 _LOOK_SECONDS: Final = 0.05
 _LOG_TAIL_BYTES: Final = 4000
@@ -119,12 +120,7 @@ class TraefikProcess:
         if code is None:
             return
         ended = f"was ended by signal {-code}" if code < 0 else f"exited with code {code}"
-        raise TraefikExited(f"Traefik {ended}.{self.last_words()}")
-
-    def last_words(self) -> str:
-        """The end of its log as a text to append to an error, or nothing if it said nothing."""
-        lines = tail(self._files.log)
-        return f" Its last log lines ({self._files.log}):\n{lines}" if lines else ""
+        raise TraefikExited(f"Traefik {ended}.{last_words(self._files.directory)}")
 
     async def exited(self) -> None:
         """Return when it has ended."""
@@ -155,6 +151,13 @@ class TraefikProcess:
         self._files.state.unlink(missing_ok=True)
 
 
+def last_words(run_dir: Path) -> str:
+    """The end of Traefik's log as a text to append to an error; empty if it said nothing."""
+    log = _Files(directory=run_dir).log
+    lines = tail(log)
+    return f" Traefik's last log lines ({log}):\n{lines}" if lines else ""
+
+
 def tail(path: Path, lines: int = 8) -> str:
     """The last lines of a log, indented."""
     try:
@@ -169,7 +172,7 @@ def tail(path: Path, lines: int = 8) -> str:
 
 def _write_state(path: Path, pid: int) -> None:
     state = {"pid": pid, "started": psutil.Process(pid).create_time()}
-    path.write_text(json.dumps(state))
+    write_private(path, json.dumps(state))
 
 
 def end_leftover(run_dir: Path, *, grace: float) -> int | None:

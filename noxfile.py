@@ -1,0 +1,65 @@
+"""The project's chores: ``nox`` runs lint, types, tests and conformance; ``nox -l`` lists all."""
+
+from __future__ import annotations
+
+import os
+
+import nox
+
+nox.options.sessions = ["lint", "types", "tests", "conformance"]
+nox.options.reuse_existing_virtualenvs = True
+nox.options.error_on_missing_interpreters = True
+nox.needs_version = ">=2024.4"
+
+PYTEST = ("pytest", "-n", os.environ.get("TRAEFIKHUB_TEST_PROCESSES", "2"))
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Style, likely mistakes, and the layers of docs/architecture.md."""
+    session.install("ruff==0.17.*", "import-linter==2.*")
+    session.run("ruff", "format", "--check", ".")
+    session.run("ruff", "check", ".")
+    session.run("lint-imports", env={"PYTHONPATH": "src"})
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """Mypy, strict, on everything that is Python here."""
+    session.install("mypy==2.*", "nox", "tomli", "types-psutil", "types-requests", ".[test]")
+    session.run("mypy")
+
+
+@nox.session
+def tests(session: nox.Session) -> None:
+    """Unit and property tests, and everything that starts real processes."""
+    session.install(".[test]")
+    session.run(*PYTEST, "--ignore=tests/conformance", *session.posargs)
+
+
+@nox.session
+def conformance(session: nox.Session) -> None:
+    """Every shipped store against the promises of docs/architecture.md, on the real servers."""
+    session.install(".[test,all]")
+    session.run(*PYTEST, "tests/conformance", *session.posargs)
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """Build the documentation; a warning is an error."""
+    session.install(".[docs,all]")
+    session.run("sphinx-build", "-W", "--keep-going", "docs", "docs/_build/html", *session.posargs)
+
+
+@nox.session
+def demo(session: nox.Session) -> None:
+    """Run ``traefikhub demo``."""
+    session.install(".[demo]")
+    session.run("traefikhub", "demo", *session.posargs)
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """Measure; prints tables of ratios within one run."""
+    session.install(".[test]")
+    session.run("python", "-m", "benchmarks", *session.posargs)

@@ -1,0 +1,83 @@
+"""Fixtures for tests with real processes. Whatever a fixture starts, it ends."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from support import Backend, free_port, hub_app
+from traefikhub import TraefikProxy
+
+
+@pytest.fixture(scope="session")
+def anyio_backend() -> str:
+    """JupyterHub's event loop is asyncio's."""
+    return "asyncio"
+
+
+@pytest.fixture
+def backend() -> Iterator[Callable[[str], Backend]]:
+    """Makes backends."""
+    made: list[Backend] = []
+
+    def make(name: str) -> Backend:
+        made.append(Backend(name))
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.close()
+
+
+MakeProxy = Callable[..., TraefikProxy]
+
+
+@pytest.fixture
+async def make_proxy(tmp_path: Path) -> AsyncIterator[MakeProxy]:
+    """Makes proxies as JupyterHub does, all for the same directory and ports."""
+    made: list[TraefikProxy] = []
+    port, api_port = free_port(), free_port()
+
+    def make(**options: Any) -> TraefikProxy:
+        app = options.pop("app", None) or hub_app()
+        defaults: dict[str, Any] = {
+            "public_url": f"http://127.0.0.1:{port}",
+            "traefik_api_url": f"http://127.0.0.1:{api_port}",
+            "run_dir": str(tmp_path / "run"),
+            "grace_seconds": 1,
+            "host_routing": bool(app.subdomain_host),
+        }
+        made.append(TraefikProxy(app=app, **defaults | options))
+        return made[-1]
+
+    yield make
+    for proxy in made:
+        await proxy.stop()
+
+
+@pytest.fixture
+async def proxy(make_proxy: MakeProxy) -> TraefikProxy:
+    """A proxy that has been started."""
+    started = make_proxy()
+    await started.start()
+    return started
+
+
+@pytest.fixture(autouse=True)
+def no_process_left() -> Iterator[None]:
+    """No test may leave a child process behind."""
+    before = set(psutil.Process().children(recursive=True))
+    yield
+    left = [
+        process
+        for process in set(psutil.Process().children(recursive=True)) - before
+        if process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    ]
+    names = [process.cmdline() for process in left]
+    for process in left:
+        process.kill()
+    assert not left, f"processes left behind: {names}"

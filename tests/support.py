@@ -1,0 +1,131 @@
+"""What the process-level tests share: free ports, backends that tell what reached them, Traefiks
+and Hubs run by others."""
+
+from __future__ import annotations
+
+import json
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import psutil
+import requests
+import tomli_w
+
+from traefikhub.traefik import find_traefik
+
+__all__ = [
+    "Backend",
+    "ask",
+    "free_port",
+    "hub_app",
+    "run_traefik",
+    "traefik_processes",
+    "wait_until",
+]
+
+
+def free_port() -> int:
+    """A port of 127.0.0.1 on which nothing listens now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+class Backend:
+    """A web server that answers with its own name and the path that reached it, as JSON."""
+
+    def __init__(self, name: str) -> None:
+        backend = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_GET(self) -> None:
+                body = json.dumps(
+                    {"name": backend.name, "path": self.path, "headers": dict(self.headers)}
+                ).encode()
+                self.send_response(200)
+                self.send_header("Content-Type", "application/json")
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, format: str, *args: Any) -> None:
+                pass
+
+        self.name = name
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server.daemon_threads = True
+        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,))
+        self._thread.start()
+
+    def close(self) -> None:
+        """Stop listening."""
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+
+def ask(url: str, **headers: str) -> tuple[int, Any]:
+    """Status and JSON (or text) of a GET that follows no redirect."""
+    with requests.Session() as session:
+        session.trust_env = False
+        response = session.get(url, headers=headers, allow_redirects=False, timeout=10)
+    try:
+        return response.status_code, response.json()
+    except ValueError:
+        return response.status_code, response.text
+
+
+def hub_app(**values: Any) -> SimpleNamespace:
+    """The parts of the JupyterHub application that a proxy looks at."""
+    return SimpleNamespace(
+        **{"subdomain_host": "", "internal_ssl": False, "cleanup_proxy": True} | values
+    )
+
+
+def wait_until(condition: Callable[[], Any], what: str, seconds: float = 30) -> Any:
+    """Look until the condition holds; its value. Fails loudly, never silently goes on."""
+    deadline = time.monotonic() + seconds
+    while True:
+        if value := condition():
+            return value
+        if time.monotonic() > deadline:
+            raise AssertionError(f"waited {seconds} s in vain for {what}")
+        time.sleep(0.05)
+
+
+def traefik_processes(run_dir: Path) -> list[psutil.Process]:
+    """The Traefiks that were started with a configuration in this directory."""
+    found = []
+    for process in psutil.process_iter(["cmdline"]):
+        command = process.info["cmdline"] or []
+        if len(command) > 1 and str(run_dir) in command[1] and "--configfile" in command[1]:
+            found.append(process)
+    return found
+
+
+@contextmanager
+def run_traefik(directory: Path, static: dict[str, Any]) -> Iterator[subprocess.Popen[bytes]]:
+    """A Traefik that the Hub did not start."""
+    config = directory / "external-traefik.toml"
+    config.write_text(tomli_w.dumps(static))
+    with (directory / "external-traefik.log").open("wb") as log:
+        process = subprocess.Popen(
+            [find_traefik(), f"--configfile={config}"], stdout=log, stderr=log
+        )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()

@@ -1,0 +1,211 @@
+"""The whole story of a user, through the public URL of a real JupyterHub."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import psutil
+import pytest
+import requests
+import websocket
+
+from support import free_port, wait_until
+
+TOKEN = "token-of-a-service-that-administers"
+
+
+class Hub:
+    """A JupyterHub with its single-user servers, in a directory of its own."""
+
+    def __init__(self, directory: Path, options: dict[str, Any]) -> None:
+        self.directory = directory
+        self.url = f"http://127.0.0.1:{free_port()}"
+        self.config = directory / "jupyterhub_config.py"
+        settings: dict[str, Any] = {
+            "JupyterHub.bind_url": self.url,
+            "JupyterHub.hub_bind_url": f"http://127.0.0.1:{free_port()}",
+            "JupyterHub.proxy_class": "traefikhub",
+            "JupyterHub.authenticator_class": "dummy",
+            "DummyAuthenticator.password": "a test's password",
+            "Authenticator.allow_all": True,
+            "JupyterHub.spawner_class": "simple",
+            "SimpleLocalProcessSpawner.home_dir_template": str(directory / "home" / "{username}"),
+            "Spawner.cmd": [sys.executable, "-m", "jupyterhub.singleuser"],
+            "Spawner.args": ["--allow-root"] if os.geteuid() == 0 else [],
+            "Spawner.default_url": "/lab",
+            "JupyterHub.cleanup_servers": False,
+            "TraefikProxy.traefik_api_url": f"http://127.0.0.1:{free_port()}",
+            "TraefikProxy.grace_seconds": 1,
+            "JupyterHub.services": [{"name": "admin", "api_token": TOKEN, "admin": True}],
+        } | options
+        self.config.write_text(
+            "".join(f"c.{name} = {value!r}\n" for name, value in settings.items())
+        )
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Run the Hub; end it as an admin's Ctrl-C would. User servers go on."""
+        log = (self.directory / "jupyterhub.log").open("ab")
+        process = subprocess.Popen(
+            [sys.executable, "-m", "jupyterhub", "-f", str(self.config)],
+            cwd=self.directory,
+            stdout=log,
+            stderr=log,
+        )
+        try:
+            wait_until(lambda: self.is_up(process), "the Hub", 60)
+            yield
+        finally:
+            process.terminate()
+            process.wait(30)
+            log.close()
+
+    def is_up(self, process: subprocess.Popen[bytes]) -> bool:
+        assert process.poll() is None, self.log()
+        with suppress(requests.ConnectionError):
+            return requests.get(f"{self.url}/hub/health", timeout=5).status_code == 200
+        return False
+
+    def log(self) -> str:
+        return (self.directory / "jupyterhub.log").read_text()
+
+    def api(self, method: str, path: str) -> Any:
+        """Ask the Hub's own API as an administrator."""
+        answer = requests.request(
+            method,
+            f"{self.url}/hub/api/{path}",
+            headers={"Authorization": f"token {TOKEN}"},
+            timeout=30,
+        )
+        answer.raise_for_status()
+        return answer.json() if answer.content else None
+
+
+@pytest.fixture
+def hub_directory(tmp_path: Path) -> Iterator[Path]:
+    """A directory; every process that was started in it ends with the test."""
+    yield tmp_path
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            if process.cwd().startswith(str(tmp_path)):
+                process.kill()
+
+
+class Browser:
+    """A user's browser, as far as cookies, forms and websockets go."""
+
+    def __init__(self, hub: Hub) -> None:
+        self.hub = hub
+        self.session = requests.Session()
+
+    def get(self, path: str, **options: Any) -> requests.Response:
+        return self.session.get(self.hub.url + path, timeout=30, **options)
+
+    def xsrf(self, path: str) -> str:
+        """The token that JupyterHub or the server wants back with every change."""
+        return next(
+            (c.value or "" for c in self.session.cookies if c.name == "_xsrf" and c.path == path),
+            "",
+        )
+
+    def log_in(self, name: str) -> None:
+        self.get("/hub/login")
+        answer = self.session.post(
+            f"{self.hub.url}/hub/login?next=/hub/home",
+            data={
+                "username": name,
+                "password": "a test's password",
+                "_xsrf": self.xsrf("/hub/"),
+            },
+            timeout=30,
+        )
+        assert answer.status_code == 200, answer.text
+
+    def spawn(self, name: str) -> None:
+        self.get(f"/hub/spawn/{name}")
+        wait_until(lambda: self.hub.api("GET", f"users/{name}")["server"], f"{name}'s server", 60)
+
+    def run_code(self, base: str, code: str) -> str:
+        """Start a kernel, run code over its websocket, and return the text of its result."""
+        headers = {"X-XSRFToken": self.xsrf(base)}
+        kernel = self.session.post(
+            f"{self.hub.url}{base}api/kernels",
+            json={"name": "python3"},
+            headers=headers,
+            timeout=60,
+        )
+        assert kernel.status_code == 201, kernel.text
+        cookies = "; ".join(
+            f"{c.name}={c.value}" for c in self.session.cookies if base.startswith(c.path)
+        )
+        address = urlsplit(self.hub.url).netloc
+        connection = websocket.create_connection(
+            f"ws://{address}{base}api/kernels/{kernel.json()['id']}/channels",
+            cookie=cookies,
+            header=[f"X-XSRFToken: {headers['X-XSRFToken']}"],
+            timeout=60,
+        )
+        try:
+            message = {
+                "header": {
+                    "msg_id": uuid.uuid4().hex,
+                    "msg_type": "execute_request",
+                    "username": "",
+                    "session": uuid.uuid4().hex,
+                    "version": "5.3",
+                },
+                "parent_header": {},
+                "metadata": {},
+                "content": {"code": code, "silent": False},
+                "channel": "shell",
+            }
+            connection.send(json.dumps(message))
+            while True:
+                answer = json.loads(connection.recv())
+                if answer["msg_type"] == "execute_result":
+                    text: str = answer["content"]["data"]["text/plain"]
+                    return text
+        finally:
+            connection.close()
+
+
+STORES: dict[str, dict[str, Any]] = {"toml-file": {}}
+
+
+@pytest.mark.parametrize("store", STORES)
+def test_a_users_day(hub_directory: Path, store: str) -> None:
+    hub = Hub(hub_directory, {"TraefikProxy.store": store, **STORES[store]})
+    with hub.running():
+        mary = Browser(hub)
+        mary.log_in("mary")
+        mary.spawn("mary")
+        lab = mary.get("/user/mary/lab")
+        assert lab.status_code == 200
+        assert "<title>JupyterLab</title>" in lab.text
+        assert mary.run_code("/user/mary/", "1+1") == "2"
+        assert set(hub.api("GET", "proxy")) == {"/", "/user/mary/"}
+
+        other = Browser(hub)
+        other.log_in("john")
+        assert "JupyterLab" not in other.get("/user/mary/lab").text
+
+    with hub.running():  # the Hub has been restarted; mary's server was not
+        assert set(hub.api("GET", "proxy")) == {"/", "/user/mary/"}
+        assert mary.run_code("/user/mary/", "40+2") == "42"
+
+        hub.api("DELETE", "users/mary/server")
+        gone = mary.get("/user/mary/lab")
+        assert gone.url.startswith(f"{hub.url}/hub/user/mary/lab")
+        assert gone.status_code == 424
+        assert "Server not running" in gone.text
+        assert set(hub.api("GET", "proxy")) == {"/"}
+    assert "Traceback" not in hub.log()

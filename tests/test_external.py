@@ -1,0 +1,130 @@
+"""A Traefik that the Hub does not start (``should_start = False``)."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import anyio
+import pytest
+
+from conftest import MakeProxy
+from support import Backend, ask, run_traefik
+from traefikhub import TraefikProxy
+from traefikhub.traefik import ApiRejected, NotLive
+
+pytestmark = pytest.mark.anyio
+
+
+@contextmanager
+def external(proxy: TraefikProxy, tmp_path: Path, **providers: Any) -> Iterator[None]:
+    """A Traefik with entry points of the usual names that reads the proxy's routes file."""
+    routes = tmp_path / "run"  # as "filename", the file would have to exist before Traefik starts
+    static = {
+        "api": {},
+        "log": {"level": "INFO"},
+        "providers": providers or {"file": {"directory": str(routes), "watch": True}},
+        "entryPoints": {
+            "http": {"address": urlsplit(proxy.public_url).netloc},
+            "auth_api": {"address": urlsplit(proxy.traefik_api_url).netloc},
+        },
+    }
+    routes.parent.mkdir(exist_ok=True)
+    with run_traefik(tmp_path, static):
+        yield
+
+
+def admins_api_router(directory: Path) -> None:
+    """What an admin who configures the API's router elsewhere writes."""
+    digest = base64.b64encode(hashlib.sha1(b"right").digest()).decode()
+    (directory / "api.toml").write_text(
+        f"""
+        [http.routers.api]
+        rule = "PathPrefix(`/api`) || PathPrefix(`/dashboard`)"
+        entryPoints = ["auth_api"]
+        service = "api@internal"
+        middlewares = ["auth"]
+        [http.middlewares.auth.basicAuth]
+        users = ["ada:{{SHA}}{digest}"]
+        """
+    )
+
+
+async def test_routes_are_served_without_start(
+    make_proxy: MakeProxy, tmp_path: Path, backend: Callable[[str], Backend]
+) -> None:
+    proxy = make_proxy(should_start=False)
+    with external(proxy, tmp_path):
+        assert await proxy.get_all_routes() == {}
+        await proxy.add_route("/user/mary/", backend("mary").url, {"user": "mary"})
+        url = f"{proxy.public_url}/user/mary/"
+        assert (await anyio.to_thread.run_sync(ask, url))[1]["name"] == "mary"
+        assert list(await proxy.get_all_routes()) == ["/user/mary/"]
+        await proxy.delete_route("/user/mary/")
+        assert (await anyio.to_thread.run_sync(ask, url))[0] == 404
+
+
+async def test_many_first_calls_connect_once(make_proxy: MakeProxy, tmp_path: Path) -> None:
+    proxy = make_proxy(should_start=False)
+    with external(proxy, tmp_path):
+        async with anyio.create_task_group() as group:
+            for number in range(20):
+                target = "http://127.0.0.1:1"
+                group.start_soon(proxy.add_route, f"/user/u{number}/", target, {})
+        assert len(await proxy.get_all_routes()) == 20
+
+
+async def test_a_traefik_that_is_not_there_is_told_and_tried_again(
+    make_proxy: MakeProxy, tmp_path: Path
+) -> None:
+    proxy = make_proxy(should_start=False, check_route_timeout=1)
+    with pytest.raises(NotLive, match=r"refused.*c\.TraefikProxy\.traefik_api_url"):
+        await proxy.get_all_routes()
+    with external(proxy, tmp_path):
+        assert await proxy.get_all_routes() == {}
+
+
+async def test_a_traefik_that_reads_something_else(make_proxy: MakeProxy, tmp_path: Path) -> None:
+    proxy = make_proxy(
+        should_start=False,
+        check_route_timeout=2,
+        enable_setup_dynamic_config=False,
+        traefik_api_username="ada",
+        traefik_api_password="right",
+    )
+    (tmp_path / "elsewhere").mkdir()
+    admins_api_router(tmp_path / "elsewhere")
+    with (
+        external(proxy, tmp_path, file={"directory": str(tmp_path / "elsewhere")}),
+        pytest.raises(NotLive, match=r"providers\.file.*c\.TraefikProxy\.store"),
+    ):
+        await proxy.add_route("/user/mary/", "http://127.0.0.1:1", {})
+
+
+@pytest.mark.parametrize("setup", [True, False])
+@pytest.mark.parametrize("password", ["right", "wrong"])
+async def test_the_password_of_an_api_router_configured_elsewhere(
+    make_proxy: MakeProxy, tmp_path: Path, setup: bool, password: str
+) -> None:
+    proxy = make_proxy(
+        should_start=False,
+        enable_setup_dynamic_config=setup,
+        traefik_api_username="ada",
+        traefik_api_password=password,
+    )
+    (tmp_path / "run").mkdir()
+    admins_api_router(tmp_path / "run")
+    with external(proxy, tmp_path, file={"directory": str(tmp_path / "run")}):
+        if password == "right":
+            await proxy.add_route("/user/mary/", "http://127.0.0.1:1", {})
+            assert list(await proxy.get_all_routes()) == ["/user/mary/"]
+        else:
+            with pytest.raises(ApiRejected) as caught:
+                await proxy.get_all_routes()
+            assert "c.TraefikProxy.traefik_api_password" in str(caught.value)
+            assert "wrong" not in str(caught.value)

@@ -1,0 +1,343 @@
+"""JupyterHub's Proxy contract, kept by a real Traefik."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+from urllib.parse import quote
+
+import anyio
+import anyio.lowlevel
+import pytest
+from jupyterhub.proxy import Proxy
+
+from conftest import MakeProxy
+from support import Backend, ask, hub_app, traefik_processes
+from traefikhub import TraefikProxy
+
+pytestmark = pytest.mark.anyio
+
+MakeBackend = Callable[[str], Backend]
+
+
+async def served_by(proxy: TraefikProxy, path: str, **headers: str) -> Any:
+    """The name of the backend that answers, or the status if none does."""
+    status, answer = await anyio.to_thread.run_sync(
+        lambda: ask(f"{proxy.public_url}{path}", **headers)
+    )
+    return answer["name"] if status == 200 else status
+
+
+async def test_a_route_is_live_when_add_route_returns(
+    proxy: TraefikProxy, backend: MakeBackend
+) -> None:
+    mary, hub = backend("mary"), backend("hub")
+    await proxy.add_route("/", hub.url, {"hub": True})
+    assert await served_by(proxy, "/user/mary/lab") == "hub"
+    await proxy.add_route("/user/mary/", mary.url, {"user": "mary", "server_name": ""})
+    assert await served_by(proxy, "/user/mary/lab") == "mary"
+    assert await served_by(proxy, "/user/mary") == "mary"
+    assert await served_by(proxy, "/user/mary2/lab") == "hub"
+
+
+async def test_a_deleted_route_is_gone_when_delete_route_returns(
+    proxy: TraefikProxy, backend: MakeBackend
+) -> None:
+    await proxy.add_route("/user/mary/", backend("mary").url, {})
+    await proxy.delete_route("/user/mary/")
+    assert await served_by(proxy, "/user/mary/lab") == 404
+    assert await proxy.get_all_routes() == {}
+
+
+async def test_deleting_an_absent_route_is_no_error(proxy: TraefikProxy) -> None:
+    await proxy.delete_route("/user/nobody/")
+    assert await proxy.get_all_routes() == {}
+
+
+async def test_a_second_add_replaces_target_and_data(
+    proxy: TraefikProxy, backend: MakeBackend
+) -> None:
+    await proxy.add_route("/user/mary/", backend("old").url, {"user": "mary", "old": {"a": 1}})
+    new = backend("new")
+    await proxy.add_route("/user/mary/", new.url, {"user": "mary"})
+    assert await served_by(proxy, "/user/mary/") == "new"
+    assert await proxy.get_route("/user/mary/") == {
+        "routespec": "/user/mary/",
+        "target": new.url,
+        "data": {"user": "mary"},
+    }
+
+
+async def test_data_comes_back_exactly_and_the_callers_dict_is_its_own(
+    proxy: TraefikProxy,
+) -> None:
+    data: dict[str, Any] = {
+        "user": 'ma\'ry "é"\n\t{{x}}',
+        "empty": {},
+        "list": [],
+        "none": None,
+        "nested": {"1": [1, 2.5, True, {"": ""}]},
+    }
+    given = copy.deepcopy(data)
+    await proxy.add_route("/user/mary/", "http://127.0.0.1:1", given)
+    assert given == data
+    given["nested"]["1"].append("changed later")
+    route = await proxy.get_route("/user/mary/")
+    assert route is not None
+    assert route["data"] == data
+    route["data"]["user"] = "changed by the reader"
+    assert (await proxy.get_all_routes())["/user/mary/"]["data"] == data
+
+
+async def test_a_missing_trailing_slash_is_added(proxy: TraefikProxy) -> None:
+    await proxy.add_route("/user/mary", "http://127.0.0.1:1", {})
+    assert list(await proxy.get_all_routes()) == ["/user/mary/"]
+    assert await proxy.get_route("/user/mary") == await proxy.get_route("/user/mary/")
+    await proxy.delete_route("/user/mary")
+    assert await proxy.get_route("/user/mary/") is None
+
+
+def test_routespecs_are_validated_as_jupyterhub_does() -> None:
+    assert TraefikProxy.validate_routespec is Proxy.validate_routespec
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "plain",
+        "Mary",
+        "john+test@example.com",
+        "a:b;c,d",
+        "it's (her) & his = 100%",
+        "wild*card~$!",
+        "slash/inside",
+        "what?#",
+        'quote"back\\slash`tick',
+        "{{template}}",
+        "üñîçø∂é 😀",
+        "dots..and-dashes_",
+        "a`) || PathPrefix(`/hub/",
+    ],
+)
+async def test_any_user_name_reaches_its_own_server(
+    proxy: TraefikProxy, backend: MakeBackend, name: str
+) -> None:
+    own = backend("own")
+    await proxy.add_route("/", backend("hub").url, {})
+    as_jupyterhub_writes_it = f"/user/{quote(name, safe='@~')}/"
+    await proxy.add_route(as_jupyterhub_writes_it, own.url, {"user": name})
+    everything_encoded = "".join(f"%{byte:02x}" for byte in name.encode())
+    for path in [as_jupyterhub_writes_it, f"/user/{everything_encoded}/"]:
+        assert await served_by(proxy, path + "lab") == "own", path
+    assert await served_by(proxy, "/hub/home") == "hub"
+    assert await served_by(proxy, f"{as_jupyterhub_writes_it[:-1]}x/") == "hub"
+    assert list(await proxy.get_all_routes()) == ["/", as_jupyterhub_writes_it]
+
+
+async def test_names_that_differ_only_in_case_are_two(
+    proxy: TraefikProxy, backend: MakeBackend
+) -> None:
+    lower, upper = backend("lower"), backend("upper")
+    await proxy.add_route("/user/x/lab/", lower.url, {})
+    await proxy.add_route("/user/x/Lab/", upper.url, {})
+    assert await served_by(proxy, "/user/x/lab/") == "lower"
+    assert await served_by(proxy, "/user/x/Lab/") == "upper"
+
+
+async def test_the_longest_prefix_wins(proxy: TraefikProxy, backend: MakeBackend) -> None:
+    for spec in ["/", "/user/mary/", "/user/mary/named/", "/user/mary/named/deep/"]:
+        await proxy.add_route(spec, backend(spec).url, {})
+    assert await served_by(proxy, "/x") == "/"
+    assert await served_by(proxy, "/user/mary/api") == "/user/mary/"
+    assert await served_by(proxy, "/user/mary/named/api") == "/user/mary/named/"
+    assert await served_by(proxy, "/user/mary/named/deep/") == "/user/mary/named/deep/"
+
+
+async def test_host_routing(make_proxy: MakeProxy, backend: MakeBackend) -> None:
+    app = hub_app(subdomain_host="http://hub.example.org")
+    proxy = make_proxy(app=app)
+    await proxy.start()
+    await proxy.add_route("/", backend("default").url, {})
+    await proxy.add_route("hub.example.org/", backend("hub").url, {})
+    await proxy.add_route("mary.hub.example.org/user/mary/", backend("mary").url, {})
+    assert await served_by(proxy, "/user/mary/", Host="Mary.hub.example.org") == "mary"
+    assert await served_by(proxy, "/user/mary/", Host="mary.hub.example.org:8000") == "mary"
+    assert await served_by(proxy, "/user/mary/", Host="hub.example.org") == "hub"
+    assert await served_by(proxy, "/user/mary/", Host="elsewhere.org") == "default"
+    assert set(await proxy.get_all_routes()) == {
+        "/",
+        "hub.example.org/",
+        "mary.hub.example.org/user/mary/",
+    }
+    with pytest.raises(ValueError, match="host"):
+        await proxy.add_route("/user/mary/", "http://127.0.0.1:1", {})
+
+
+async def test_paths_arrive_as_they_were_sent(proxy: TraefikProxy, backend: MakeBackend) -> None:
+    await proxy.add_route("/user/mary/", backend("mary").url, {})
+    for path in [
+        "/user/mary/a%2Fb%3Fc%23d%3Be%25f",
+        "/user/mary/files/http://example.org//x",
+        "/user/mary/%C3%A9?x=%2F&y=1+2",
+    ]:
+        _, answer = await anyio.to_thread.run_sync(ask, proxy.public_url + path)
+        assert answer["path"] == path
+
+
+async def test_a_target_with_a_path_gets_it_prepended(
+    proxy: TraefikProxy, backend: MakeBackend
+) -> None:
+    await proxy.add_route("/static/", backend("files").url + "/srv/www/", {})
+    _, answer = await anyio.to_thread.run_sync(ask, f"{proxy.public_url}/static/logo.png")
+    assert answer["path"] == "/srv/www/static/logo.png"
+
+
+async def test_routes_survive_a_restart_which_writes_nothing(
+    make_proxy: MakeProxy, backend: MakeBackend, tmp_path: Path
+) -> None:
+    first = make_proxy()
+    await first.start()
+    await first.add_route("/user/mary/", backend("mary").url, {"user": "mary"})
+    routes = await first.get_all_routes()
+    await first.stop()
+    written = (tmp_path / "run" / "routes.toml").stat()
+
+    second = make_proxy()
+    await second.start()
+    assert await second.get_all_routes() == routes
+    assert await served_by(second, "/user/mary/") == "mary"
+    now = (tmp_path / "run" / "routes.toml").stat()
+    assert (now.st_ino, now.st_mtime_ns) == (written.st_ino, written.st_mtime_ns)
+
+
+async def test_a_call_that_changes_nothing_writes_nothing(
+    proxy: TraefikProxy, tmp_path: Path
+) -> None:
+    await proxy.add_route("/user/mary/", "http://127.0.0.1:1", {"a": [1]})
+    written = (tmp_path / "run" / "routes.toml").stat()
+    for _ in range(3):
+        await proxy.add_route("/user/mary/", "http://127.0.0.1:1", {"a": [1]})
+        await proxy.delete_route("/user/other/")
+    assert (tmp_path / "run" / "routes.toml").stat() == written
+
+
+async def test_a_burst_costs_few_batches(proxy: TraefikProxy, backend: MakeBackend) -> None:
+    target = backend("target").url
+    text = (Path(proxy.run_dir) / "routes.toml").read_text()
+    before = int(text.rsplit("=", 1)[1])
+    async with anyio.create_task_group() as group:
+        for number in range(500):
+            group.start_soon(proxy.add_route, f"/user/u{number}/", target, {"user": str(number)})
+    text = (Path(proxy.run_dir) / "routes.toml").read_text()
+    assert int(text.rsplit("=", 1)[1]) - before <= 5
+    assert len(await proxy.get_all_routes()) == 500
+    for number in (0, 250, 499):
+        assert await served_by(proxy, f"/user/u{number}/") == "target"
+
+
+async def test_check_routes_adds_what_is_missing_and_removes_what_is_stale(
+    make_proxy: MakeProxy, backend: MakeBackend
+) -> None:
+    hub = SimpleNamespace(routespec="/", host=backend("hub").url)
+    proxy = make_proxy(app=hub_app(hub=hub), hub=hub, extra_routes={"/extra/": hub.host})
+    await proxy.start()
+    await proxy.add_route("/user/gone/", "http://127.0.0.1:1", {"user": "gone"})
+    await proxy.check_routes({}, {})
+    assert set(await proxy.get_all_routes()) == {"/", "/extra/"}
+    assert await served_by(proxy, "/extra/") == "hub"
+
+
+async def test_a_routes_file_removed_by_hand_comes_back_with_the_next_check(
+    make_proxy: MakeProxy, backend: MakeBackend, tmp_path: Path
+) -> None:
+    hub = SimpleNamespace(routespec="/", host=backend("hub").url)
+    proxy = make_proxy(app=hub_app(hub=hub), hub=hub, extra_routes={"/extra/": hub.host})
+    await proxy.start()
+    await proxy.check_routes({}, {})
+    (tmp_path / "run" / "routes.toml").unlink()
+    await proxy.check_routes({}, {})
+    assert set(await proxy.get_all_routes()) == {"/", "/extra/"}
+    assert await served_by(proxy, "/extra/") == "hub"
+
+
+async def test_stop_ends_traefik_and_may_be_called_again(
+    proxy: TraefikProxy, tmp_path: Path
+) -> None:
+    assert traefik_processes(tmp_path / "run")
+    await proxy.stop()
+    assert not traefik_processes(tmp_path / "run")
+    await proxy.stop()
+    with pytest.raises(RuntimeError, match="not running"):
+        await proxy.add_route("/user/mary/", "http://127.0.0.1:1", {})
+
+
+async def test_a_stop_during_start_leaves_nothing(make_proxy: MakeProxy, tmp_path: Path) -> None:
+    proxy = make_proxy()
+
+    async def start() -> None:
+        with pytest.raises(RuntimeError, match="stopped while it started"):
+            await proxy.start()
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(start)
+        while not (tmp_path / "run" / "traefik.pid.json").exists():
+            await anyio.lowlevel.checkpoint()
+        await proxy.stop()
+    assert not traefik_processes(tmp_path / "run")
+    again = make_proxy()
+    await again.start()
+
+
+async def test_the_api_asks_for_a_password(proxy: TraefikProxy, tmp_path: Path) -> None:
+    url = f"{proxy.traefik_api_url}/api/version"
+    status, _ = await anyio.to_thread.run_sync(ask, url)
+    assert status == 401
+    assert not proxy.traefik_api_password
+
+
+async def test_the_admins_own_password_opens_the_dashboard(make_proxy: MakeProxy) -> None:
+    proxy = make_proxy(traefik_api_username="ada", traefik_api_password="correct horse")
+    await proxy.start()
+    base = proxy.traefik_api_url.replace("http://", "http://ada:correct%20horse@")
+    assert (await anyio.to_thread.run_sync(ask, f"{base}/api/version"))[0] == 200
+    assert (await anyio.to_thread.run_sync(ask, f"{base}/dashboard/"))[0] == 200
+
+
+async def test_private_files_are_private(proxy: TraefikProxy, tmp_path: Path) -> None:
+    run_dir = tmp_path / "run"
+    assert run_dir.stat().st_mode & 0o777 == 0o700
+    modes = {path.name: path.stat().st_mode & 0o777 for path in run_dir.iterdir()}
+    assert {"routes.toml", "traefik.toml", "api-password", "traefik.log"} <= modes.keys()
+    assert set(modes.values()) == {0o600}, modes
+
+
+async def test_traefik_does_not_inherit_the_hubs_secrets(
+    make_proxy: MakeProxy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("JUPYTERHUB_CRYPT_KEY", "secret-of-the-hub")
+    proxy = make_proxy(traefik_env={"MY_DNS_TOKEN": "for-traefik"})
+    await proxy.start()
+    (process,) = traefik_processes(tmp_path / "run")
+    environ = process.environ()
+    assert environ["MY_DNS_TOKEN"] == "for-traefik"
+    assert "JUPYTERHUB_CRYPT_KEY" not in environ
+
+
+async def test_extra_configuration_merges_last(make_proxy: MakeProxy, backend: MakeBackend) -> None:
+    proxy = make_proxy(
+        extra_static_config={"entryPoints": {"http": {"http": {"sanitizePath": True}}}},
+        extra_dynamic_config={
+            "http": {
+                "middlewares": {"mark": {"headers": {"customRequestHeaders": {"X-Marked": "yes"}}}},
+                "routers": {"user_mary": {"middlewares": ["mark"]}},
+            }
+        },
+    )
+    await proxy.start()
+    await proxy.add_route("/user/mary/", backend("mary").url, {})
+    _, answer = await anyio.to_thread.run_sync(ask, f"{proxy.public_url}/user/mary//x")
+    assert answer["headers"]["X-Marked"] == "yes"
+    assert answer["path"] == "/user/mary/x"
