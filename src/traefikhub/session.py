@@ -307,12 +307,14 @@ async def _base_records(
     """The API's router and the certificate; whatever the store has that still fits is kept, so
     that a restart writes nothing."""
     users = [polling_user(polling.username, polling.password)]
-    if (settings.api_password or settings.api_hashed_password) and (
+    if (
         settings.api_username == polling.username
+        or not settings.api_username.isprintable()
+        or (":" in settings.api_username)
     ):
         raise ValueError(
-            f"c.TraefikProxy.traefik_api_username = {polling.username!r} is the proxy's own user; "
-            "choose another name"
+            f"c.TraefikProxy.traefik_api_username = {settings.api_username!r} can't be used: "
+            f"{polling.username!r} is the proxy's own, and a name holds no colon"
         )
     if settings.api_hashed_password:
         users.append(f"{settings.api_username}:{settings.api_hashed_password}")

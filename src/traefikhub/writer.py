@@ -15,7 +15,15 @@ from contextlib import asynccontextmanager
 import anyio
 import anyio.to_thread
 
-from traefikhub.stores import Batch, FencedError, RouteStore, Snapshot, StoreCorrupt, StoreError
+from traefikhub.stores import (
+    Batch,
+    FencedError,
+    RecordRefused,
+    RouteStore,
+    Snapshot,
+    StoreCorrupt,
+    StoreError,
+)
 from traefikhub.table import Change, Route, Table, routes_of
 
 __all__ = ["RouteWriter", "WaitLive", "WriterClosed"]
@@ -35,16 +43,17 @@ class _Group:
         self.changes: dict[str, Route | None] = {}
         self.done = anyio.Event()
         self.error: Exception | None = None
+        self.refused: dict[str, Exception] = {}
 
     def finish(self, error: Exception | None = None) -> None:
         self.error = error
         self.done.set()
 
-    async def wait(self) -> None:
+    async def wait(self, routespec: str = "") -> None:
         await self.done.wait()
-        if self.error is not None:
+        if error := self.error or self.refused.get(routespec):
             # A copy for each caller: raised in many tasks, one object would mix their tracebacks.
-            raise _copy_of(self.error) from self.error
+            raise _copy_of(error) from error
 
 
 def _copy_of(error: Exception) -> Exception:
@@ -83,6 +92,7 @@ class RouteWriter:
         self._repairs = Batch(1)
         self._generation = 0
         self._live_generation = 0
+        self._stored_before = 0  # the generation that the batch in flight, if any, follows
         self._uncertain = False  # a batch may or may not have reached the store
         self._storing = anyio.Lock()  # held while the store, the table or the repairs change
         self._gathering = _Group()
@@ -153,21 +163,25 @@ class RouteWriter:
             NotLive: the store has it, but Traefik didn't show it in time.
             WriterClosed: the writer was stopped.
         """
-        if self._task is None or self._task.done():
-            raise WriterClosed("the proxy is not running; was its start() called?")
+        self._require_running()
         if self._is_settled(routespec, route):
             return
         group = self._gathering
         group.changes[routespec] = route
         self._wake.set()
-        await group.wait()
+        await group.wait(routespec)
+
+    def _require_running(self) -> None:
+        if self._task is None or self._task.done():
+            raise WriterClosed("the proxy is not running; was its start() called?")
 
     def _is_settled(self, routespec: str, route: Route | None) -> bool:
         """Whether the change is what Traefik serves already, and nothing else is on its way."""
         busy = routespec in self._gathering.changes or (
             self._in_flight is not None and routespec in self._in_flight.changes
         )
-        behind = self._in_flight is None and self._live_generation < self._generation
+        stored = self._generation if self._in_flight is None else self._stored_before
+        behind = self._live_generation < stored
         return not (busy or behind or self._repairs or self._uncertain) and (
             self._table.routes.get(routespec) == route
         )
@@ -212,6 +226,7 @@ class RouteWriter:
             as ``change``.
         """
         if self._repairs or self._uncertain:
+            self._require_running()
             group = self._gathering
             self._wake.set()
             await group.wait()
@@ -230,7 +245,7 @@ class RouteWriter:
                     self._wake = anyio.Event()
                     group, self._gathering = self._gathering, _Group()
                     async with self._flying(group):
-                        await self._commit(group.changes)
+                        await self._commit_group(group)
         finally:
             self._fail_waiting()
 
@@ -238,6 +253,7 @@ class RouteWriter:
     async def _flying(self, group: _Group) -> AsyncIterator[None]:
         """Mark a group as on its way; tell its callers what became of it."""
         self._in_flight = group
+        self._stored_before = self._generation
         try:
             yield
         except Exception as error:
@@ -252,6 +268,19 @@ class RouteWriter:
         else:
             self._in_flight = None
             group.finish()
+
+    async def _commit_group(self, group: _Group) -> None:
+        try:
+            await self._commit(group.changes)
+        except RecordRefused:
+            if len(group.changes) < 2:
+                raise
+            # One of them can't be stored; the others must not wait for it.
+            for routespec, route in group.changes.items():
+                try:
+                    await self._commit({routespec: route})
+                except RecordRefused as error:
+                    group.refused[routespec] = error
 
     async def _commit(self, changes: Change) -> None:
         async with self._storing:
@@ -273,13 +302,15 @@ class RouteWriter:
                 puts[key] = document
         if not (puts or deletes):
             return
-        batch = Batch(self._generation + 1, puts, frozenset(deletes))
+        attempted = False
         try:
+            batch = Batch(self._generation + 1, puts, frozenset(deletes))
+            attempted = True
             await self._store.apply(batch)
         except BaseException as error:
             self._table.update(before)
             # A lost answer may hide a success; so may a cancelled call.
-            self._uncertain = not isinstance(error, FencedError)
+            self._uncertain = attempted and not isinstance(error, FencedError | RecordRefused)
             raise
         self._generation = batch.generation
         self._repairs = Batch(1)

@@ -29,10 +29,8 @@ _REQUEST_SECONDS: Final = 5.0
 _REJECTED_SECONDS: Final = 3.0
 """How long a 401 is taken for a password that is just being replaced."""
 
-_SHORTEST_STEP: Final = 0.001
+_SHORTEST_STEP: Final = 0.0005
 _LONGEST_STEP: Final = 0.25
-_FIRST_GUESS: Final = 0.004
-"""A reload of a small hub that has a default certificate."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +47,69 @@ class Credentials:
 
     def __repr__(self) -> str:
         return f"Credentials({self.username!r}, '***')"
+
+
+class _Poll:
+    """One question, put again and again until it is answered.
+
+    Args:
+        ask: puts it; returns None for "not yet".
+        what: what is waited for, for the error.
+        where: who is asked, for the error.
+    """
+
+    def __init__(self, ask: Callable[[], Any], what: Callable[[], str], where: str) -> None:
+        self._ask = ask
+        self._what = what
+        self._where = where
+        self._rejected_since: float | None = None
+        self._trouble = ""
+        self.questions = 0
+        self.cancelled = threading.Event()
+
+    def until_answered(self, timeout: float, pause: float) -> Any:
+        """The first answer that is not None.
+
+        The first question comes after ``pause`` seconds; later ones after a part of the time that
+        has passed, so that an answer is never noticed much later than it could have been.
+
+        Raises:
+            NotLive: there was none in ``timeout`` seconds, or the poll was cancelled.
+            ApiRejected: no credentials are accepted.
+        """
+        started = time.monotonic()
+        passed = 0.0
+        while not self.cancelled.wait(min(pause, timeout - passed)):
+            answer = self._once()
+            if answer is not None:
+                return answer
+            passed = time.monotonic() - started
+            if passed >= timeout:
+                break
+            pause = min(max(0.15 * passed, _SHORTEST_STEP), _LONGEST_STEP)
+        raise NotLive(
+            f"Traefik at {self._where} did not show {self._what()} within {timeout:g} s"
+            f"{self._trouble}"
+        )
+
+    def _once(self) -> Any:
+        self.questions += 1
+        try:
+            answer = self._ask()
+        except ApiRejected as error:
+            now = time.monotonic()
+            self._rejected_since = self._rejected_since or now
+            if now - self._rejected_since > _REJECTED_SECONDS:
+                raise
+            self._trouble = f"; {error}"
+        except (OSError, http.client.HTTPException) as error:
+            self._trouble = f"; the last request failed: {error or type(error).__name__}"
+        except (ValueError, KeyError, TypeError) as error:
+            self._trouble = f"; the last answer was not the one awaited: {error}"
+        else:
+            self._trouble, self._rejected_since = "", None
+            return answer
+        return None
 
 
 class TraefikApi:
@@ -69,8 +130,7 @@ class TraefikApi:
         self._tls = tls
         self._connection: http.client.HTTPConnection | None = None
         self._busy = threading.Lock()  # an abandoned poll may still hold the connection
-        self._reload_seconds = _FIRST_GUESS
-        self._seen_before = False
+        self._pause = 0.0  # before the first question: about the time that a reload takes
 
     async def version(self, *, timeout: float) -> Version:
         """Traefik's version, waiting until the API answers.
@@ -87,7 +147,7 @@ class TraefikApi:
                 raise ValueError("404, it has no router for the API yet")
             return parse_version(str(answer["Version"]), self.url)
 
-        version: Version = await self._poll(ask, "its version", timeout)
+        version: Version = await self._run(_Poll(ask, lambda: "its version", self.url), timeout)
         return version
 
     async def wait_for_generation(
@@ -118,81 +178,26 @@ class TraefikApi:
             return True if int(served) >= generation else None
 
         started = time.monotonic()
-        await self._poll(
-            ask,
-            lambda: f"generation {generation} ({marker}: {seen})",
-            timeout,
-            first=0.7 * self._reload_seconds,
-        )
-        if self._seen_before:  # the first wait is for Traefik's start, not for a reload
-            self._reload_seconds = (self._reload_seconds + time.monotonic() - started) / 2
-        self._seen_before = True
+        poll = _Poll(ask, lambda: f"generation {generation} ({marker}: {seen})", self.url)
+        await self._run(poll, timeout, pause=self._pause)
+        taken = time.monotonic() - started
+        # Aim for the second question: an answer to the first may have been there for long.
+        if poll.questions == 1:
+            self._pause *= 0.8
+        else:
+            self._pause = (self._pause + 0.8 * taken) / 2
 
-    async def _poll(
-        self,
-        ask: Callable[[], Any],
-        what: str | Callable[[], str],
-        timeout: float,
-        *,
-        first: float = 0.0,
-    ) -> Any:
-        """Ask until the answer isn't None, from a thread. Cancelling leaves the thread to end."""
-        cancelled = threading.Event()
-        step = min(max(self._reload_seconds / 8, _SHORTEST_STEP), _LONGEST_STEP)
+    async def _run(self, poll: _Poll, timeout: float, *, pause: float = 0.0) -> Any:
+        """Poll in a thread. A cancelled call leaves the thread to end by itself, soon."""
+
+        def work() -> Any:
+            with self._busy:
+                return poll.until_answered(timeout, pause)
+
         try:
-            return await anyio.to_thread.run_sync(
-                self._poll_in_thread,
-                ask,
-                what,
-                time.monotonic() + timeout,
-                first,
-                step,
-                cancelled,
-                abandon_on_cancel=True,
-            )
+            return await anyio.to_thread.run_sync(work, abandon_on_cancel=True)
         finally:
-            cancelled.set()
-
-    def _poll_in_thread(
-        self,
-        ask: Callable[[], Any],
-        what: str | Callable[[], str],
-        deadline: float,
-        first: float,
-        step: float,
-        cancelled: threading.Event,
-    ) -> Any:
-        started = time.monotonic()
-        patience = started + 2 * self._reload_seconds
-        rejected_since = 0.0
-        trouble = ""
-        pause = first
-        with self._busy:
-            while not cancelled.wait(pause):
-                try:
-                    answer = ask()
-                    trouble, rejected_since = "", 0.0
-                    if answer is not None:
-                        return answer
-                except ApiRejected as error:
-                    rejected_since = rejected_since or time.monotonic()
-                    if time.monotonic() - rejected_since > _REJECTED_SECONDS:
-                        raise
-                    trouble = f"; {error}"
-                except (OSError, http.client.HTTPException) as error:
-                    trouble = f"; the last request failed: {error or type(error).__name__}"
-                except (ValueError, KeyError, TypeError) as error:
-                    trouble = f"; the last answer was not the one awaited: {error}"
-                now = time.monotonic()
-                if now >= deadline:
-                    break
-                if now > patience:
-                    step = min(step * 1.3, _LONGEST_STEP)
-                pause = min(step, deadline - now)
-        raise NotLive(
-            f"Traefik at {self.url} did not show {what if isinstance(what, str) else what()} "
-            f"within {time.monotonic() - started:.0f} s{trouble}"
-        )
+            poll.cancelled.set()
 
     def _get(self, path: str) -> dict[str, Any] | None:
         """The JSON answer, or None for 404. Tries the next credentials on 401."""

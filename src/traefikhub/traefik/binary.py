@@ -71,7 +71,12 @@ def version_of(program: str) -> Version:
     """
     try:
         answer = subprocess.run(
-            [program, "version"], capture_output=True, text=True, timeout=20, check=False
+            [program, "version"],
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            timeout=20,
+            check=False,
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise TraefikUnusable(f"{program} version failed: {error}. Check {_SETTING}.") from error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from contextlib import suppress
 from typing import Final
 
 import bcrypt
@@ -41,6 +42,9 @@ def admin_user(username: str, password: str, known: list[str]) -> str:
         )
     for user in known:
         name, _, hashed = user.partition(":")
-        if name == username and hashed.startswith("$2") and bcrypt.checkpw(secret, hashed.encode()):
-            return user
+        if name != username or not hashed.startswith("$2"):
+            continue
+        with suppress(ValueError):  # no hash: somebody edited it
+            if bcrypt.checkpw(secret, hashed.encode()):
+                return user
     return f"{username}:{bcrypt.hashpw(secret, bcrypt.gensalt(10)).decode()}"

@@ -23,8 +23,12 @@ def listen_address(url: str, setting: str) -> str:
         port = parts.port  # reading it checks it
         if parts.scheme == "http+unix":
             problem = "is a unix socket, on which Traefik can't listen"
+        elif port == 0:
+            problem = "names port 0; choose one"
         elif parts.scheme in ("http", "https") and parts.netloc and not parts.username:
             host = parts.hostname or ""
+            if host == "*":
+                host = ""
             if ":" in host:
                 host = f"[{host}]"
             if port is None:
@@ -50,7 +54,7 @@ def require_free(address: str, setting: str) -> None:
         found = socket.getaddrinfo(
             host.strip("[]") or None, int(port), type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )
-    except OSError as error:
+    except (OSError, UnicodeError) as error:  # the second: no host could have that name
         raise TraefikUnusable(f"{setting}: {host!r} has no address: {error}") from error
     for family, kind, protocol, _, target in found:
         try:

@@ -38,6 +38,9 @@ class RunDir:
             ) from error
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # Its holder may have removed the file since it was opened here.
+            if os.fstat(lock).st_ino != os.stat(self.path / "lock").st_ino:
+                raise FileNotFoundError
         except OSError as error:
             holder = os.pread(lock, 40, 0).decode(errors="replace").strip() or "unknown"
             os.close(lock)
@@ -60,9 +63,13 @@ class RunDir:
     def secret(self, name: str) -> str:
         """A random text of 256 bits, made once and kept in a file of this name."""
         path = self.path / name
-        with suppress(FileNotFoundError):
+        try:
             if kept := path.read_text().strip():
                 return kept
+        except FileNotFoundError:
+            pass
+        except (OSError, UnicodeError) as error:
+            raise TraefikUnusable(f"{path} can't be read: {error} ({_SETTING})") from error
         made = secrets.token_hex(32)
         write_private(path, made + "\n")
         return made

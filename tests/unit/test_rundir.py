@@ -1,0 +1,132 @@
+"""The Hub's private directory."""
+
+from __future__ import annotations
+
+import os
+import stat
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from traefikhub.traefik import TraefikUnusable
+from traefikhub.traefik.rundir import RunDir, write_private
+
+SETTING = "c.TraefikProxy.run_dir"
+
+
+def mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+@contextmanager
+def used(path: Path) -> Iterator[RunDir]:
+    run_dir = RunDir(path)
+    try:
+        yield run_dir
+    finally:
+        run_dir.unlock()
+
+
+def test_it_is_made_for_its_owner_alone(tmp_path: Path) -> None:
+    with used(tmp_path / "deep" / "run"):
+        assert mode(tmp_path / "deep" / "run") == 0o700
+
+
+def test_one_that_others_could_read_is_closed_to_them(tmp_path: Path) -> None:
+    tmp_path.chmod(0o755)
+    with used(tmp_path):
+        assert mode(tmp_path) == 0o700
+
+
+def test_a_second_hub_is_refused_naming_the_process(tmp_path: Path) -> None:
+    with used(tmp_path):
+        with pytest.raises(TraefikUnusable) as caught:
+            RunDir(tmp_path)
+        assert f"process {os.getpid()}" in str(caught.value)
+        assert str(tmp_path) in str(caught.value)
+        assert SETTING in str(caught.value)
+
+
+def test_the_refusal_names_the_other_process_not_this_one(tmp_path: Path) -> None:
+    code = (
+        "import sys; from traefikhub.traefik.rundir import RunDir\n"
+        "held = RunDir(sys.argv[1]); print('held', flush=True); sys.stdin.read()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as other:
+        assert other.stdout
+        assert other.stdout.readline() == b"held\n"
+        with pytest.raises(TraefikUnusable, match=f"process {other.pid}"):
+            RunDir(tmp_path)
+    with used(tmp_path):  # it ended without unlocking, as a killed Hub does
+        pass
+
+
+def test_an_unlocked_one_can_be_used_again_and_keeps_no_lock_file(tmp_path: Path) -> None:
+    run_dir = RunDir(tmp_path)
+    run_dir.unlock()
+    run_dir.unlock()
+    assert list(tmp_path.iterdir()) == []
+    with used(tmp_path):
+        pass
+
+
+def test_a_lock_file_removed_by_hand_is_no_trouble(tmp_path: Path) -> None:
+    with used(tmp_path):
+        (tmp_path / "lock").unlink()
+
+
+def test_a_secret_is_made_once_and_kept_private(tmp_path: Path) -> None:
+    old_mask = os.umask(0)
+    try:
+        with used(tmp_path) as run_dir:
+            made = run_dir.secret("api-password")
+            assert len(bytes.fromhex(made)) == 32
+            assert run_dir.secret("api-password") == made
+            assert run_dir.secret("another") != made
+            assert mode(tmp_path / "api-password") == 0o600
+        with used(tmp_path) as run_dir:
+            assert run_dir.secret("api-password") == made
+    finally:
+        os.umask(old_mask)
+
+
+def test_an_empty_secret_is_made_anew(tmp_path: Path) -> None:
+    (tmp_path / "api-password").write_text("\n")
+    with used(tmp_path) as run_dir:
+        assert len(run_dir.secret("api-password")) == 64
+
+
+def test_a_place_that_cannot_be_used_is_named_with_the_setting(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    for path in (tmp_path / "file", tmp_path / "file" / "run"):
+        with pytest.raises(TraefikUnusable) as caught:
+            RunDir(path)
+        assert str(path) in str(caught.value)
+        assert SETTING in str(caught.value)
+
+
+def test_a_private_file_is_replaced_and_nothing_else_is_left(tmp_path: Path) -> None:
+    file = tmp_path / "traefik.toml"
+    file.write_text("old")
+    file.chmod(0o644)
+    write_private(file, "new")
+    assert file.read_text() == "new"
+    assert mode(file) == 0o600
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def test_a_private_file_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "directory").mkdir()
+    (tmp_path / "file").write_text("")
+    for path in (tmp_path / "directory", tmp_path / "file" / "below", tmp_path / "absent" / "x"):
+        with pytest.raises(TraefikUnusable) as caught:
+            write_private(path, "text")
+        assert str(path) in str(caught.value)
+        assert SETTING in str(caught.value)
+    assert {file.name for file in tmp_path.iterdir()} == {"directory", "file"}

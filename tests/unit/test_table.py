@@ -1,0 +1,213 @@
+"""Routes to records."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from traefikhub.rules import record_name
+from traefikhub.stores import Batch, Document, Key, Records
+from traefikhub.table import ROUTES_SECTION, Change, Route, Table, merge, routes_of
+
+MARY = "/user/mary/"
+NAME = record_name(MARY)
+ROUTER = Key("http/routers", NAME)
+SERVICE = Key("http/services", NAME)
+MIDDLEWARE = Key("http/middlewares", NAME)
+STATE = Key(ROUTES_SECTION, NAME)
+
+BASE: Records = {Key("http/routers", "traefikhub__api"): {"rule": 'PathPrefix("/api")'}}
+EXTRA: dict[Key, Document] = {
+    SERVICE: {"loadBalancer": {"passHostHeader": False}},
+    Key("http/routers", "traefikhub__api"): {"priority": 7},
+    Key("http/middlewares", "slim"): {"compress": {}},
+}
+
+specs = st.sampled_from(["/", "/a/", "/a/b/", "/A/", "/user/mary/", "h.example/", "/x%20y/"])
+targets = st.sampled_from(["http://10.0.0.1:8888", "http://10.0.0.2:1/p", "https://[::1]:2/p/q/"])
+payloads = st.dictionaries(st.text(max_size=2), st.none() | st.integers() | st.text(max_size=2))
+routes = st.builds(Route, specs, targets, payloads)
+changes = st.dictionaries(specs, st.none(), max_size=3) | st.lists(routes, max_size=3).map(
+    lambda made: {route.routespec: route for route in made}
+)
+
+
+def route(target: str = "http://10.0.0.7:8888", **data: Document) -> Route:
+    return Route(MARY, target, data)
+
+
+def table(*routes: Route, extra: Records | None = None) -> Table:
+    return Table(entry_point="web", base=BASE, extra=extra, routes=routes)
+
+
+def test_a_route_becomes_a_router_a_service_and_what_we_remember() -> None:
+    made = table(route(user="mary"))
+    expected: Records = {
+        **BASE,
+        ROUTER: {
+            "rule": 'PathRegexp("^/user/mary(?:/|$)")',
+            "priority": 11,
+            "entryPoints": ["web"],
+            "service": NAME,
+        },
+        SERVICE: {"loadBalancer": {"servers": [{"url": "http://10.0.0.7:8888"}]}},
+        STATE: {"routespec": MARY, "target": "http://10.0.0.7:8888", "data": {"user": "mary"}},
+    }
+    assert made.records == expected
+
+
+def test_a_path_in_the_target_is_put_before_the_request_path() -> None:
+    made = table(route("http://10.0.0.7:8888/deep/er/"))
+    assert made.records[MIDDLEWARE] == {"addPrefix": {"prefix": "/deep/er"}}
+    router = made.records[ROUTER]
+    assert isinstance(router, dict)
+    assert router["middlewares"] == [NAME]
+
+
+@pytest.mark.parametrize("target", ["http://10.0.0.7:8888", "http://10.0.0.7:8888/"])
+def test_a_target_without_a_path_needs_no_middleware(target: str) -> None:
+    made = table(route(target))
+    assert MIDDLEWARE not in made.records
+
+
+def test_a_target_that_loses_its_path_loses_the_middleware() -> None:
+    made = table(route("http://a:1/deep"))
+    changed = made.update({MARY: route("http://a:1")})
+    assert changed[MIDDLEWARE] is None
+    assert made.records == table(route("http://a:1")).records
+
+
+def test_update_tells_exactly_what_changed() -> None:
+    made = table(route(one=1))
+    assert made.update({MARY: route(one=2)}) == {STATE: made.records[STATE]}
+    assert made.update({MARY: route(one=2), "/absent/": None}) == {}
+    assert made.update({MARY: None}) == {ROUTER: None, SERVICE: None, STATE: None}
+    assert made.records == BASE
+    assert made.routes == {}
+
+
+@given(st.lists(changes, max_size=6))
+def test_records_depend_on_the_routes_alone(history: list[Change]) -> None:
+    aged = table(extra=EXTRA)
+    for change in history:
+        aged.update(change)
+    assert aged.records == table(*reversed(list(aged.routes.values())), extra=EXTRA).records
+
+
+@given(st.lists(routes, max_size=4), changes)
+def test_what_update_returns_leads_from_the_old_records_to_the_new(
+    begun: list[Route], change: Change
+) -> None:
+    made = table(*begun, extra=EXTRA)
+    stored = dict(made.records)
+    for key, document in made.update(change).items():
+        if document is None:
+            del stored[key]
+        else:
+            stored[key] = document
+    assert stored == made.records
+
+
+@given(st.lists(routes, max_size=4), changes)
+def test_a_change_can_be_undone(begun: list[Route], change: Change) -> None:
+    made = table(*begun, extra=EXTRA)
+    before = dict(made.records)
+    earlier = {spec: made.routes.get(spec) for spec in change}
+    made.update(change)
+    made.update(earlier)
+    assert made.records == before
+
+
+def test_one_malformed_route_leaves_the_table_as_it_was() -> None:
+    made = table()
+    before = dict(made.records)
+    with pytest.raises(ValueError, match="no form"):
+        made.update({MARY: route(), "no form": Route("no form", "http://a:1", {})})
+    assert made.routes == {}
+    assert made.records == before
+
+
+@given(st.lists(routes, max_size=5))
+def test_the_routes_come_back_from_the_records(begun: list[Route]) -> None:
+    made = table(*begun, extra=EXTRA)
+    assert routes_of(made.records) == dict(made.routes)
+
+
+@pytest.mark.parametrize(
+    "edited",
+    [
+        None,
+        "text",
+        {"routespec": MARY, "target": "http://a:1"},
+        {"routespec": MARY, "target": None, "data": {}},
+        {"routespec": MARY, "target": "http://a:1", "data": []},
+        {"routespec": "/user/other/", "target": "http://a:1", "data": {}},
+        {"routespec": "user/mary", "target": "http://a:1", "data": {}},
+    ],
+)
+def test_a_remembered_route_that_was_edited_into_none_is_left_out(edited: Document) -> None:
+    assert routes_of({STATE: edited}) == {}
+
+
+@pytest.mark.parametrize("spec", ["no-slash", "/user/%FF/", "/a b/"])
+def test_a_remembered_route_that_no_rule_can_express_is_left_out(spec: str) -> None:
+    document: Document = {"routespec": spec, "target": "http://a:1", "data": {}}
+    assert routes_of({Key(ROUTES_SECTION, record_name(spec)): document}) == {}
+
+
+def test_the_admins_records_come_last() -> None:
+    made = table(route(), extra=EXTRA)
+    assert made.records[SERVICE] == {
+        "loadBalancer": {
+            "servers": [{"url": "http://10.0.0.7:8888"}],
+            "passHostHeader": False,
+        }
+    }
+    api = made.records[Key("http/routers", "traefikhub__api")]
+    assert api == {"rule": 'PathPrefix("/api")', "priority": 7}
+    assert made.records[Key("http/middlewares", "slim")] == {"compress": {}}
+
+
+def test_a_deleted_route_leaves_the_admins_part_of_its_records() -> None:
+    made = table(route(), extra=EXTRA)
+    changed = made.update({MARY: None})
+    assert changed[SERVICE] == EXTRA[SERVICE]
+    assert made.records == table(extra=EXTRA).records
+
+
+@given(st.lists(routes, max_size=3), changes)
+def test_nothing_that_was_given_is_changed(begun: list[Route], change: Change) -> None:
+    given_before: Any = copy.deepcopy((begun, change, BASE, EXTRA))
+    table(*begun, extra=EXTRA).update(change)
+    assert (begun, change, BASE, EXTRA) == given_before
+
+
+@given(st.lists(routes, max_size=5))
+def test_the_records_make_a_valid_batch(begun: list[Route]) -> None:
+    made = table(*begun, extra=EXTRA)
+    assert not Batch.between(made.records, table(*begun, extra=EXTRA).records, generation=1)
+    assert Batch(1, made.records)
+
+
+def test_merge_joins_tables_and_replaces_everything_else() -> None:
+    base: Document = {"a": {"x": 1, "y": [1, 2]}, "b": 1}
+    over: Document = {"a": {"y": [3], "z": None}, "c": {"d": 1}}
+    assert merge(base, over) == {"a": {"x": 1, "y": [3], "z": None}, "b": 1, "c": {"d": 1}}
+    assert merge({"a": {"b": 1}}, {"a": "text"}) == {"a": "text"}
+    assert merge("text", {"a": 1}) == {"a": 1}
+
+
+def test_data_that_python_calls_equal_but_json_does_not_is_a_change() -> None:
+    table = Table(entry_point="http", routes=[Route("/a/", "http://x:1", {"n": 1})])
+    for value in (True, 1.0, 1):
+        changed = table.update({"/a/": Route("/a/", "http://x:1", {"n": value})})
+        assert list(changed) == [Key("jupyterhub/routes", "a")]
+        document = table.records[Key("jupyterhub/routes", "a")]
+        assert repr(document) == repr(
+            {"routespec": "/a/", "target": "http://x:1", "data": {"n": value}}
+        )
+    assert table.update({"/a/": Route("/a/", "http://x:1", {"n": 1})}) == {}

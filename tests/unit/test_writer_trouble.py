@@ -1,0 +1,276 @@
+"""The writer when the store or Traefik fails, or somebody else writes."""
+
+from __future__ import annotations
+
+import logging
+
+import anyio
+import pytest
+
+from traefikhub.stores import Batch, Document, FencedError, Key, RecordRefused, StoreCorrupt
+from traefikhub.stores import StoreUnavailable as Unavailable
+from traefikhub.table import Route
+from traefikhub.traefik import NotLive
+from traefikhub.writer import WriterClosed
+from unit.memory_store import MemoryStore, route, running_hub, settle, spec
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_a_store_that_fails_fails_every_caller_of_the_batch_and_a_retry_works() -> None:
+    async with running_hub() as hub:
+        hub.store.refusals = [Unavailable("down")]
+        callers = [hub.begin_to_add(name) for name in ("mary", "john")]
+        await settle()
+        errors = [caller.error for caller in callers]
+        assert [type(error) for error in errors] == [Unavailable, Unavailable]
+        assert errors[0] is not errors[1]  # each gets a traceback of its own
+        assert hub.store.records == {}
+        assert hub.live.asked == []
+        assert dict(await hub.writer.routes()) == {}
+        await hub.add("mary")
+        assert hub.targets() == {"user_mary": "http://10.0.0.1:1"}
+
+
+async def test_a_failed_change_of_a_route_leaves_the_earlier_one() -> None:
+    async with running_hub() as hub:
+        await hub.add("mary", "http://10.0.0.1:1")
+        hub.store.refusals = [RecordRefused("no"), RecordRefused("no")]
+        with pytest.raises(RecordRefused):
+            await hub.add("mary", "http://10.0.0.2:2")
+        with pytest.raises(RecordRefused):
+            await hub.delete("mary")
+        assert dict(await hub.writer.routes()) == {spec("mary"): route("mary")}
+        await hub.delete("mary")
+        assert hub.store.records == {}
+
+
+async def test_a_lost_answer_is_cleared_up_by_the_next_change() -> None:
+    async with running_hub() as hub:
+        hub.store.lost_answers = [Unavailable("answer lost")]
+        with pytest.raises(Unavailable):
+            await hub.add("mary")
+        assert hub.targets() == {"user_mary": "http://10.0.0.1:1"}
+        await hub.add("john")
+        # "It is in the store whole or not at all" - here it is taken back, as its caller was told.
+        assert hub.targets() == {"user_john": "http://10.0.0.1:1"}
+        assert dict(await hub.writer.routes()) == {spec("john"): route("john")}
+
+
+async def test_a_lost_answer_and_a_retry_make_the_route_live() -> None:
+    async with running_hub() as hub:
+        hub.store.lost_answers = [Unavailable("answer lost")]
+        with pytest.raises(Unavailable):
+            await hub.add("mary")
+        await hub.add("mary")
+        assert hub.live.asked == [hub.store.generation]
+        assert hub.targets() == {"user_mary": "http://10.0.0.1:1"}
+        await hub.delete("mary")
+        assert hub.store.records == {}
+
+
+async def test_a_lost_answer_to_a_delete_never_brings_half_a_route_back() -> None:
+    async with running_hub() as hub:
+        await hub.add("mary")
+        complete = dict(hub.store.records)
+        hub.store.lost_answers = [Unavailable("answer lost")]
+        with pytest.raises(Unavailable):
+            await hub.delete("mary")
+        await hub.writer.repair()
+        assert hub.store.records == complete
+
+
+async def test_a_store_that_stays_down_fails_each_call_and_comes_back() -> None:
+    async with running_hub() as hub:
+        hub.store.refusals = [Unavailable("down")]
+        hub.store.load_errors = [Unavailable("still down")]
+        for _ in range(2):
+            with pytest.raises(Unavailable):
+                await hub.add("mary")
+        await hub.add("mary")
+        assert hub.targets().keys() == {"user_mary"}
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        Route("no form", "http://10.0.0.1:1", {}),
+        Route(spec("bad"), "http://\ud800:1", {}),
+        Route(spec("bad"), "http://10.0.0.1:1", {"a": float("nan")}),
+    ],
+    ids=["no-rule", "no-text", "no-json"],
+)
+async def test_a_route_that_no_record_can_hold_spoils_nothing(bad: Route) -> None:
+    async with running_hub() as hub:
+        with pytest.raises(ValueError, match=r"."):
+            await hub.writer.change(bad.routespec, bad)
+        await hub.add("john")
+        assert hub.targets().keys() == {"user_john"}
+        assert dict(await hub.writer.routes()) == {spec("john"): route("john")}
+        await hub.writer.repair()
+        assert len(hub.store.applied) == 1
+
+
+# --- Traefik is late ---------------------------------------------------------------------------
+
+
+async def test_a_route_that_is_not_live_in_time_is_kept_and_asked_for_again() -> None:
+    async with running_hub() as hub:
+        hub.live.failures = [NotLive("generation 1")]
+        with pytest.raises(NotLive):
+            await hub.add("mary")
+        assert hub.targets().keys() == {"user_mary"}
+        hub.live.gate.close()
+        caller = hub.begin_to_add("mary")
+        await settle()
+        assert caller.waits
+        hub.live.gate.open()
+        await settle()
+        assert caller.returned
+        assert len(hub.store.applied) == 1
+        assert hub.live.asked == [1, 1]
+
+
+async def test_a_route_that_was_not_live_waits_also_while_another_is_on_its_way() -> None:
+    async with running_hub() as hub:
+        hub.live.failures = [NotLive("generation 1")]
+        with pytest.raises(NotLive):
+            await hub.add("mary")
+        hub.live.gate.close()
+        hub.begin_to_add("john")
+        await settle()
+        caller = hub.begin_to_add("mary")
+        await settle()
+        assert caller.waits
+        hub.live.gate.open()
+        await settle()
+        assert caller.returned
+
+
+async def test_a_deleted_route_that_was_not_gone_in_time_is_asked_for_again() -> None:
+    async with running_hub() as hub:
+        await hub.add("mary")
+        hub.live.failures = [NotLive("generation 2")]
+        with pytest.raises(NotLive):
+            await hub.delete("mary")
+        await hub.delete("mary")
+        assert hub.live.asked == [1, 2, 2]
+
+
+async def test_everybody_in_a_batch_that_is_not_live_is_told() -> None:
+    async with running_hub() as hub:
+        hub.live.failures = [NotLive("generation 1")]
+        callers = [hub.begin_to_add(name) for name in ("mary", "john")]
+        await settle()
+        assert [type(caller.error) for caller in callers] == [NotLive, NotLive]
+
+
+# --- somebody else writes ----------------------------------------------------------------------
+
+
+async def test_drift_is_seen_told_and_repaired(caplog: pytest.LogCaptureFixture) -> None:
+    async with running_hub() as hub:
+        await hub.add("mary")
+        complete = dict(hub.store.records)
+        hub.store.records = {Key("http/routers", "stranger"): {"rule": "x"}}
+        with caplog.at_level(logging.WARNING):
+            assert dict(await hub.writer.routes()) == {}
+        assert "something else changed them" in caplog.text
+        await hub.writer.repair()
+        assert hub.store.records == complete
+        assert hub.live.asked == [1, 2]
+        assert dict(await hub.writer.routes()) == {spec("mary"): route("mary")}
+
+
+async def test_drift_that_was_seen_makes_a_repeated_add_write() -> None:
+    async with running_hub() as hub:
+        await hub.add("mary")
+        hub.store.records.clear()
+        await hub.writer.routes()
+        await hub.add("mary")
+        assert hub.targets().keys() == {"user_mary"}
+
+
+async def test_without_drift_a_repair_writes_nothing() -> None:
+    async with running_hub() as hub:
+        await hub.add("mary")
+        await hub.writer.routes()
+        await hub.writer.repair()
+        assert len(hub.store.applied) == 1
+
+
+async def test_a_generation_written_by_another_is_counted_on_from() -> None:
+    async with running_hub() as hub:
+        await hub.add("mary")
+        hub.store.generation = 90
+        await hub.writer.routes()
+        await hub.add("john")
+        assert hub.store.generation == 91
+
+
+async def test_a_broken_store_costs_no_route(caplog: pytest.LogCaptureFixture) -> None:
+    async with running_hub() as hub:
+        await hub.add("mary")
+        complete = dict(hub.store.records)
+        hub.store.records.clear()
+        hub.store.load_errors = [StoreCorrupt("line 3")]
+        assert dict(await hub.writer.routes()) == {spec("mary"): route("mary")}
+        assert "line 3" in caplog.text
+        await hub.writer.repair()
+        assert hub.store.records == complete
+
+
+async def test_a_store_that_cannot_be_read_is_told_to_the_caller() -> None:
+    async with running_hub() as hub:
+        hub.store.load_errors = [Unavailable("down")]
+        with pytest.raises(Unavailable, match="down"):
+            await hub.writer.routes()
+
+
+async def test_a_remembered_record_of_an_older_release_is_replaced() -> None:
+    store = MemoryStore()
+    stranger: Document = {"anything": True}
+    store.records[Key("http/routers", "old__style")] = stranger
+    store.generation = 5
+    async with running_hub(store):
+        assert store.records == {}
+        assert store.generation == 6
+
+
+async def test_a_fenced_writer_says_so_once_and_fails_every_call(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with running_hub() as hub:
+        await hub.add("mary")
+        hub.store.refusals = [FencedError("another hub"), FencedError("another hub")]
+        for _ in range(2):
+            with pytest.raises(FencedError, match="another hub"):
+                await hub.add("john")
+        assert caplog.text.count("another hub") == 1
+        assert hub.targets().keys() == {"user_mary"}
+
+
+async def test_a_repair_after_the_end_is_refused_not_waited_for() -> None:
+    async with running_hub() as hub:
+        await hub.add("mary")
+        hub.store.records.clear()
+        await hub.writer.routes()
+        await hub.writer.aclose()
+        with anyio.fail_after(5), pytest.raises(WriterClosed):
+            await hub.writer.repair()
+
+
+async def test_one_route_that_cannot_be_stored_does_not_take_the_others_along() -> None:
+    class Picky(MemoryStore):
+        async def apply(self, batch: Batch) -> None:
+            if any("bad" in key.name for key in batch.puts):
+                raise RecordRefused("no bad names here")
+            await super().apply(batch)
+
+    async with running_hub(Picky()) as hub:
+        callers = {name: hub.begin_to_add(name) for name in ("mary", "bad", "john")}
+        while any(caller.waits for caller in callers.values()):
+            await settle()
+        assert isinstance(callers["bad"].error, RecordRefused)
+        assert callers["mary"].error is callers["john"].error is None
+        assert hub.targets().keys() == {"user_mary", "user_john"}
