@@ -39,9 +39,16 @@ def tests(session: nox.Session) -> None:
 
 @nox.session
 def conformance(session: nox.Session) -> None:
-    """Every shipped store against the promises of docs/architecture.md, on the real servers."""
+    """Every shipped store against its promises, on real servers; ``-- --store NAME`` for one."""
     session.install(".[test,all]")
-    session.run(*PYTEST, "tests/conformance", *session.posargs)
+    arguments = list(session.posargs)
+    tests = "tests/conformance"
+    if "--store" in arguments:
+        at = arguments.index("--store")
+        name = arguments[at + 1].replace("-", "_")
+        tests = f"tests/conformance/test_{name}.py"
+        del arguments[at : at + 2]
+    session.run(*PYTEST, tests, *arguments)
 
 
 @nox.session

@@ -17,7 +17,9 @@ import anyio.to_thread
 
 from traefikhub.stores import (
     Batch,
+    Document,
     FencedError,
+    Key,
     RecordRefused,
     RouteStore,
     Snapshot,
@@ -89,6 +91,7 @@ class RouteWriter:
         self._wait_live = wait_live
         self._log = log
         self._table = make_table([])
+        self._expected: dict[Key, Document] = {}  # the table's records, as the store returns them
         self._repairs = Batch(1)
         self._generation = 0
         self._live_generation = 0
@@ -117,6 +120,10 @@ class RouteWriter:
         async with self._storing:
             snapshot = await self._store.load()
             self._table = self._make_table(list(routes_of(snapshot.records).values()))
+            self._expected = {
+                key: self._store.canonical(key, document)
+                for key, document in self._table.records.items()
+            }
             self._reconcile(snapshot)
             await self._store_changes({})
 
@@ -217,7 +224,7 @@ class RouteWriter:
         if self._repairs or snapshot.generation != self._generation:
             return True
         # Ten thousand routes take some ten milliseconds to compare.
-        return await anyio.to_thread.run_sync(lambda: snapshot.records != self._table.records)
+        return await anyio.to_thread.run_sync(lambda: snapshot.records != self._expected)
 
     async def repair(self) -> None:
         """If the store was seen to differ from what it should hold, write the difference.
@@ -234,7 +241,7 @@ class RouteWriter:
     def _reconcile(self, snapshot: Snapshot) -> None:
         """Note what must be written to turn what the store holds into what it should hold."""
         self._generation = max(self._generation, snapshot.generation)
-        self._repairs = Batch.between(snapshot.records, self._table.records, generation=1)
+        self._repairs = Batch.between(snapshot.records, self._expected, generation=1)
         self._uncertain = False
 
     async def _run(self) -> None:
@@ -294,17 +301,15 @@ class RouteWriter:
         before = {routespec: self._table.routes.get(routespec) for routespec in changes}
         changed = self._table.update(changes)
         puts = {key: doc for key, doc in self._repairs.puts.items() if key not in changed}
+        puts |= {key: doc for key, doc in changed.items() if doc is not None}
         deletes = {key for key in self._repairs.deletes if key not in changed}
-        for key, document in changed.items():
-            if document is None:
-                deletes.add(key)
-            else:
-                puts[key] = document
+        deletes |= {key for key, doc in changed.items() if doc is None}
         if not (puts or deletes):
             return
         attempted = False
         try:
             batch = Batch(self._generation + 1, puts, frozenset(deletes))
+            expected = {key: self._store.canonical(key, document) for key, document in puts.items()}
             attempted = True
             await self._store.apply(batch)
         except BaseException as error:
@@ -312,5 +317,8 @@ class RouteWriter:
             # A lost answer may hide a success; so may a cancelled call.
             self._uncertain = attempted and not isinstance(error, FencedError | RecordRefused)
             raise
+        self._expected.update(expected)
+        for key in deletes:
+            self._expected.pop(key, None)
         self._generation = batch.generation
         self._repairs = Batch(1)

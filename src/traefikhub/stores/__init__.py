@@ -28,16 +28,20 @@ from traefikhub.stores._errors import (
     StoreUnavailable,
 )
 from traefikhub.stores._interface import RouteStore
+from traefikhub.stores._kv import Change, Guard, KeyValueStore
 
 __all__ = [
     "ENTRY_POINT_GROUP",
     "GENERATION_HEADER",
     "GENERATION_MARKER",
     "Batch",
+    "Change",
     "Document",
     "FencedError",
+    "Guard",
     "InstalledStore",
     "Key",
+    "KeyValueStore",
     "RecordRefused",
     "Records",
     "RouteStore",

@@ -11,7 +11,7 @@ from traitlets.config import LoggingConfigurable
 if TYPE_CHECKING:
     from types import TracebackType
 
-    from traefikhub.stores._batch import Batch, Document, Snapshot
+    from traefikhub.stores._batch import Batch, Document, Key, Snapshot
 
 __all__ = ["RouteStore"]
 
@@ -95,6 +95,17 @@ class RouteStore(LoggingConfigurable, metaclass=_AbstractConfigurable):
             RecordRefused: a document can't be represented; nothing was changed.
             StoreUnavailable: it can't be reached or written.
         """
+
+    def canonical(self, key: Key, document: Document) -> Document:
+        """A document as ``load`` returns it after it was applied.
+
+        Documents of private sections come back exactly. Those of Traefik's sections may come back
+        as Traefik reads them, e.g. numbers as text; a store that does so says it here.
+
+        Raises:
+            RecordRefused: the store can't represent the document.
+        """
+        return document
 
     async def __aenter__(self: _S) -> _S:
         await self.open()

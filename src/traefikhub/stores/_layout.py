@@ -1,0 +1,152 @@
+"""Records in the key layout that Traefik's key-value providers read, and back. Pure.
+
+Traefik reads ``PREFIX/http/routers/NAME/rule = …``, lists as ``…/entryPoints/0``; every value is a
+string. Our private sections stand under the same prefix, each document as one JSON value.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from typing import Final
+from urllib.parse import quote, unquote
+
+from traefikhub.stores._batch import Document, Key, is_private
+from traefikhub.stores._errors import RecordRefused
+
+__all__ = ["canonical", "key_of", "keys_of", "read_records", "require_distinct"]
+
+_EMPTY_NAME: Final = "%"
+_EMPTY_TABLE: Final = "true"
+"""How Traefik's providers spell a table without entries, such as ``compress``."""
+
+
+def keys_of(key: Key, document: Document) -> dict[str, str]:
+    """What one record is in the store: key below the prefix, value.
+
+    Raises:
+        RecordRefused: the layout has no form for it.
+    """
+    if is_private(key.section):
+        path = f"{key.section}/{quote(key.name, safe='') or _EMPTY_NAME}"
+        return {path: json.dumps(document, ensure_ascii=False)}
+    if key.name == "" or "/" in key.name:
+        raise RecordRefused(f"{key.section} {key.name!r}: Traefik's keys need a name without '/'")
+    flat = dict(_flatten(f"{key.section}/{key.name}", document, key))
+    if not flat or f"{key.section}/{key.name}" in flat:
+        raise RecordRefused(f"{key.section} {key.name!r}: a record needs at least one entry")
+    return flat
+
+
+def _flatten(path: str, document: Document, key: Key) -> Iterable[tuple[str, str]]:
+    match document:
+        case dict() if not document:
+            yield path, _EMPTY_TABLE
+        case dict():
+            for name, value in document.items():
+                if name == "" or "/" in name:
+                    raise RecordRefused(f"{key.section} {key.name!r}: {name!r} is no key's part")
+                yield from _flatten(f"{path}/{name}", value, key)
+        case list():
+            # An empty list is an absent one: that is how Traefik reads it, too.
+            for index, value in enumerate(document):
+                yield from _flatten(f"{path}/{index}", value, key)
+        case None:
+            raise RecordRefused(f"{key.section} {key.name!r}: null has no form in Traefik's keys")
+        case bool():
+            yield path, "true" if document else "false"
+        case str():
+            yield path, document
+        case _:
+            yield path, json.dumps(document)
+
+
+def canonical(key: Key, document: Document) -> Document:
+    """A document as it comes back: in Traefik's sections, as strings, tables and lists.
+
+    Raises:
+        RecordRefused: as ``keys_of``.
+    """
+    if is_private(key.section):
+        return document
+    records, _ = read_records(keys_of(key, document))
+    return records[key]
+
+
+def key_of(path: str) -> Key | None:
+    """The record that a key below the prefix belongs to; None if it is nobody's."""
+    parts = path.split("/")
+    if is_private(parts[0]):
+        if len(parts) != 3:
+            return None
+        return Key("/".join(parts[:2]), "" if parts[2] == _EMPTY_NAME else unquote(parts[2]))
+    # A list such as tls/certificates has numbers where tables have names.
+    if len(parts) > 2 and parts[2].isdecimal() and parts[:2] == ["tls", "certificates"]:
+        return Key(parts[0], parts[1])
+    return Key("/".join(parts[:2]), parts[2]) if len(parts) > 3 else None
+
+
+def read_records(flat: Mapping[str, str]) -> tuple[dict[Key, Document], dict[Key, dict[str, str]]]:
+    """The records that the keys below a prefix spell, and the keys of each record.
+
+    Keys that belong to no record are left out.
+
+    Raises:
+        ValueError: a private document is no JSON; the message names its key.
+    """
+    keys: dict[Key, dict[str, str]] = {}
+    for path, value in flat.items():
+        if (key := key_of(path)) is not None:
+            keys.setdefault(key, {})[path] = value
+    return {key: _document(key, own) for key, own in keys.items()}, keys
+
+
+def _document(key: Key, own: Mapping[str, str]) -> Document:
+    if is_private(key.section):
+        ((path, text),) = own.items()
+        try:
+            document: Document = json.loads(text)
+        except ValueError as error:
+            raise ValueError(f"{path} is no JSON: {error}") from error
+        return document
+    tree: dict[str, Document] = {}
+    start = len(f"{key.section}/{key.name}/")
+    for path, value in own.items():
+        *parents, leaf = path[start:].split("/")
+        node = tree
+        for parent in parents:
+            below = node.setdefault(parent, {})
+            if not isinstance(below, dict):
+                node[parent] = below = {}  # a key and keys below it: Traefik reads those below
+            node = below
+        if not isinstance(node.get(leaf), dict):
+            node[leaf] = value
+    return _with_lists(tree)
+
+
+def _with_lists(tree: Document) -> Document:
+    if not isinstance(tree, dict):
+        return tree
+    branches = {name: _with_lists(value) for name, value in tree.items()}
+    if branches and all(str(index) in branches for index in range(len(branches))):
+        return [branches[str(index)] for index in range(len(branches))]
+    return branches
+
+
+def require_distinct(names: Iterable[Key]) -> None:
+    """Refuse names that Traefik's key-value providers take for one: they ignore case.
+
+    Raises:
+        RecordRefused: naming the two.
+    """
+    seen: dict[Key, Key] = {}
+    for key in names:
+        if is_private(key.section):
+            continue
+        folded = Key(key.section, key.name.casefold())
+        other = seen.setdefault(folded, key)
+        if other != key:
+            raise RecordRefused(
+                f"{key.section}: {other.name!r} and {key.name!r} differ only in case, which "
+                "Traefik's key-value providers ignore"
+            )

@@ -1,0 +1,92 @@
+"""What the author of a store supplies to the conformance suite."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+
+import pytest
+
+if TYPE_CHECKING:
+    from traefikhub.stores import RouteStore
+
+__all__ = ["Hooks", "ServerControl"]
+
+
+class ServerControl(Protocol):
+    """Power over the server behind a store, by means that don't involve the store.
+
+    Every method returns when it has taken effect.
+    """
+
+    def stop(self) -> None:
+        """End the server the hard way (SIGKILL)."""
+
+    def start(self) -> None:
+        """Start it again, at the same address, with the data that it had."""
+
+    def pause(self) -> None:
+        """Freeze it (SIGSTOP): connections stay open, nothing answers."""
+
+    def resume(self) -> None:
+        """Undo ``pause``."""
+
+    def dump(self) -> dict[str, str]:
+        """Everything that it holds, whoever wrote it."""
+
+    def put(self, key: str, value: str) -> None:
+        """Write one key behind the store's back."""
+
+
+class Hooks:
+    """Hooks with their defaults; ``required_hooks`` are those that have none."""
+
+    required_hooks: ClassVar[tuple[str, ...]] = ("make_store",)
+
+    shrink: ClassVar[bool] = True
+    """Whether to look for the shortest history that breaks a promise. May take minutes."""
+
+    secrets: ClassVar[tuple[str, ...]] = ()
+    """Texts that no error and no log line may hold, such as the password in use."""
+
+    if TYPE_CHECKING:  # no default: a missing hook is told when the class is made
+
+        def make_store(self, prefix: str, server: Any) -> RouteStore:
+            """A store, not yet opened. The same prefix means the same place.
+
+            Args:
+                prefix: a word of lower-case letters and digits, new for every test. One may be
+                    the beginning of another.
+                server: what ``run_server`` yielded.
+            """
+            raise NotImplementedError
+
+    @classmethod
+    @contextmanager
+    def run_server(cls) -> Iterator[Any]:
+        """What the store needs to run, once for all tests: a directory, a ``ServerControl``."""
+        yield None
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def server(cls) -> Iterator[Any]:
+        """What ``run_server`` yields."""
+        with cls.run_server() as server:
+            yield server
+
+    @pytest.fixture
+    def prefix(self) -> str:
+        """A prefix that nobody has used."""
+        return "t" + secrets.token_hex(6)
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if cls.__name__.startswith("Test"):
+            missing = [name for name in cls.required_hooks if not hasattr(cls, name)]
+            if missing:
+                raise TypeError(
+                    f"{cls.__name__} must define {', '.join(missing)} for the conformance suite; "
+                    "see 'Write your own store' in the documentation of traefikhub"
+                )
