@@ -309,7 +309,7 @@ async def test_the_admins_own_password_opens_the_dashboard(make_proxy: MakeProxy
 async def test_private_files_are_private(proxy: TraefikProxy, tmp_path: Path) -> None:
     run_dir = tmp_path / "run"
     assert run_dir.stat().st_mode & 0o777 == 0o700
-    modes = {path.name: path.stat().st_mode & 0o777 for path in run_dir.iterdir()}
+    modes = {path.name: path.stat().st_mode & 0o777 for path in run_dir.iterdir() if path.is_file()}
     assert {"routes.toml", "traefik.toml", "api-password", "traefik.log"} <= modes.keys()
     assert set(modes.values()) == {0o600}, modes
 

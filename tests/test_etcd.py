@@ -1,0 +1,676 @@
+"""What is etcd's own: fail-over, authentication, TLS, quota, Traefik's provider.
+
+On real servers. What every store promises is in tests/conformance.
+"""
+
+from __future__ import annotations
+
+import base64
+import logging
+import subprocess
+import sys
+import traceback
+import uuid
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import anyio
+import anyio.to_thread
+import pytest
+
+from servers.etcd import Certificates, EtcdCluster, EtcdServer
+from support import Backend, ask, free_port, run_traefik, wait_until
+from traefikhub.stores import (
+    Batch,
+    Document,
+    FencedError,
+    Key,
+    RecordRefused,
+    StoreCorrupt,
+    StoreError,
+    StoreUnavailable,
+)
+from traefikhub.table import Route, Table
+from traefikhub_backends.etcd import EtcdStore
+
+pytestmark = pytest.mark.anyio
+
+PASSWORD = "s3cret-pa55word"
+ROUTES = "jupyterhub/routes"
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EtcdServer]:
+    """For tests that leave it as they found it. Each has a prefix of its own."""
+    with EtcdServer(tmp_path_factory.mktemp("etcd")) as shared:
+        yield shared
+
+
+@pytest.fixture
+def prefix() -> str:
+    return f"hub-{uuid.uuid4().hex[:8]}"
+
+
+@asynccontextmanager
+async def opened(*, read_only: bool = False, **options: Any) -> AsyncIterator[EtcdStore]:
+    store = EtcdStore(**options)
+    await store.open(read_only=read_only)
+    try:
+        yield store
+    finally:
+        await store.close()
+
+
+def batch(generation: int, name: str, document: Document = "here") -> Batch:
+    return Batch(generation, {Key(ROUTES, name): document})
+
+
+async def names(store: EtcdStore) -> set[str]:
+    return {name for name, _ in (await store.load()).section(ROUTES)}
+
+
+async def until_done(call: Callable[[], Any], seconds: float = 30) -> None:
+    """Call again while the store is unavailable: what its callers do after an outage."""
+    with anyio.fail_after(seconds):
+        while True:
+            try:
+                await call()
+                return
+            except StoreUnavailable:
+                await anyio.sleep(0.05)
+
+
+# --- one server --------------------------------------------------------------------------------
+
+
+async def test_prefixes_do_not_touch_each_other(server: EtcdServer, prefix: str) -> None:
+    """One is the beginning of the other, as "traefik" is of "traefik2"."""
+    options: dict[str, Any] = {"endpoints": [server.endpoint]}
+    neighbours = {f"{prefix}": "a", f"{prefix}0": "b", f"{prefix}2/http/x": "c"}
+    for key, value in neighbours.items():
+        server.put(key, value)
+    async with (
+        opened(prefix=prefix, **options) as one,
+        opened(prefix=f"{prefix}2", **options) as two,
+    ):
+        await one.apply(batch(1, "first"))
+        await two.apply(batch(7, "second"))
+        assert await names(one) == {"first"}
+        assert await names(two) == {"second"}
+        await one.apply(Batch(2, {}, frozenset({Key(ROUTES, "first")})))
+        assert (await one.load()).generation == 2
+        assert (await two.load()).generation == 7
+    assert neighbours.items() <= server.dump().items()
+
+
+async def test_taking_over_fences_the_earlier_owner(server: EtcdServer, prefix: str) -> None:
+    options: dict[str, Any] = {"endpoints": [server.endpoint], "prefix": prefix}
+    async with opened(**options) as old:
+        await old.apply(batch(1, "old"))
+        async with opened(**options) as new, opened(read_only=True, **options) as reader:
+            before = server.dump()
+            with pytest.raises(FencedError, match=prefix):
+                await old.apply(batch(2, "late"))
+            assert server.dump() == before
+            await new.apply(batch(2, "new"))
+            assert await names(reader) == {"old", "new"}
+            with pytest.raises(StoreError, match="reading only"):
+                await reader.apply(batch(3, "reader"))
+
+
+async def test_of_many_who_take_over_at_once_one_may_write(server: EtcdServer, prefix: str) -> None:
+    stores = [EtcdStore(endpoints=[server.endpoint], prefix=prefix) for _ in range(8)]
+    wrote = []
+
+    async def write(number: int) -> None:
+        try:
+            await stores[number].apply(batch(1, str(number)))
+        except FencedError:
+            return
+        wrote.append(str(number))
+
+    async with anyio.create_task_group() as group:
+        for store in stores:
+            group.start_soon(store.open)
+    async with anyio.create_task_group() as group:
+        for number in range(len(stores)):
+            group.start_soon(write, number)
+    assert len(wrote) == 1
+    async with opened(endpoints=[server.endpoint], prefix=prefix, read_only=True) as reader:
+        assert await names(reader) == set(wrote)
+    for store in stores:
+        await store.close()
+
+
+def table_of(count: int) -> Table:
+    routes = [
+        Route(f"/user/u{number}/", f"http://127.0.0.1:{number + 1}", {"user": f"u{number}"})
+        for number in range(count)
+    ]
+    return Table(entry_point="web", routes=routes)
+
+
+async def test_twenty_routes_are_one_transaction(server: EtcdServer, prefix: str) -> None:
+    async with opened(endpoints=[server.endpoint], prefix=prefix) as store:
+        before = server.revision()
+        await store.apply(Batch(1, dict(table_of(20).records)))
+        assert server.revision() == before + 1
+
+
+async def test_more_than_a_transaction_holds(server: EtcdServer, prefix: str) -> None:
+    async with opened(endpoints=[server.endpoint], prefix=prefix) as store:
+        await store.apply(Batch(1, dict(table_of(200).records)))
+        loaded = await store.load()
+        assert loaded.generation == 1
+        assert loaded.records == {
+            key: store.canonical(key, document) for key, document in table_of(200).records.items()
+        }
+        await store.apply(Batch(2, {}, frozenset(loaded.records)))
+        assert (await store.load()).records == {}
+
+
+async def test_a_limit_above_the_servers_names_both_settings(
+    server: EtcdServer, prefix: str
+) -> None:
+    async with opened(endpoints=[server.endpoint], prefix=prefix, max_txn_ops=500) as store:
+        with pytest.raises(StoreError, match=r"--max-txn-ops, c\.EtcdStore\.max_txn_ops"):
+            await store.apply(Batch(1, dict(table_of(60).records)))
+        assert (await store.load()).records == {}
+
+
+@pytest.mark.parametrize("megabytes", [2, 10])
+async def test_too_large_a_record_is_refused(
+    server: EtcdServer, prefix: str, megabytes: int
+) -> None:
+    """etcd has two limits: its own, and that of its gRPC server."""
+    async with opened(endpoints=[server.endpoint], prefix=prefix) as store:
+        await store.apply(batch(1, "small"))
+        with pytest.raises(RecordRefused, match="max-request-bytes"):
+            await store.apply(batch(2, "large", "x" * megabytes * 1_000_000))
+        await store.apply(batch(2, "next"))
+        assert await names(store) == {"small", "next"}
+
+
+async def test_more_than_grpc_takes_by_default(server: EtcdServer, prefix: str) -> None:
+    async with opened(endpoints=[server.endpoint], prefix=prefix) as store:
+        for number in range(8):
+            await store.apply(batch(number + 1, str(number), "x" * 1_000_000))
+        assert len(await names(store)) == 8
+
+
+async def test_what_is_no_text_is_corrupt(server: EtcdServer, prefix: str) -> None:
+    async with opened(endpoints=[server.endpoint], prefix=prefix) as store:
+        key = f"{prefix}/{ROUTES}/strange"
+        encoded = base64.b64encode(key.encode()).decode()
+        server.ask("/v3/kv/put", {"key": encoded, "value": "//79"})
+        with pytest.raises(StoreCorrupt, match=key):
+            await store.load()
+
+
+async def test_loads_during_writes_see_one_batch_or_the_next(
+    server: EtcdServer, prefix: str
+) -> None:
+    async with opened(endpoints=[server.endpoint], prefix=prefix) as store:
+        await store.apply(Batch(1, {Key(ROUTES, str(number)): 1 for number in range(50)}))
+
+        async def write() -> None:
+            for generation in range(2, 30):
+                puts: dict[Key, Document] = {Key(ROUTES, str(n)): generation for n in range(50)}
+                await store.apply(Batch(generation, puts))
+            group.cancel_scope.cancel()
+
+        async def read() -> None:
+            while True:
+                snapshot = await reader.load()
+                assert set(snapshot.records.values()) == {snapshot.generation}
+
+        async with (
+            opened(endpoints=[server.endpoint], prefix=prefix, read_only=True) as reader,
+            anyio.create_task_group() as group,
+        ):
+            group.start_soon(write)
+            group.start_soon(read)
+        assert (await store.load()).generation == 29
+
+
+async def test_a_dead_first_endpoint_is_passed_over(server: EtcdServer, prefix: str) -> None:
+    endpoints = [f"127.0.0.1:{free_port()}", f"http://localhost:{server.endpoint.split(':')[1]}"]
+    async with opened(endpoints=endpoints, prefix=prefix) as store:
+        await store.apply(batch(1, "a"))
+        assert await names(store) == {"a"}
+
+
+# --- options -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        ({"endpoints": []}, "endpoints is empty"),
+        ({"endpoints": ["127.0.0.1"]}, "'127.0.0.1' is neither"),
+        ({"endpoints": ["127.0.0.1:port"]}, "is neither"),
+        ({"endpoints": ["http://127.0.0.1:2379/v3"]}, "is neither"),
+        ({"endpoints": ["unix://127.0.0.1:2379"]}, "is neither"),
+        ({"endpoints": ["http://127.0.0.1:1", "https://127.0.0.1:2"]}, "all are https or none"),
+        ({"endpoints": [f"http://root:{PASSWORD}@127.0.0.1:1"]}, r"EtcdStore\.password"),
+        ({"endpoints": ["http://127.0.0.1:1"], "ca_cert": "ca.pem"}, "not encrypted"),
+        ({"client_cert": "client.pem"}, "client_key is not set"),
+        ({"client_key": "client.key"}, "client_cert is not set"),
+        ({"ca_cert": "/nowhere/ca.pem"}, "ca_cert: /nowhere/ca.pem: No such file"),
+        ({"ca_cert": __file__}, "ca_cert: "),
+        ({"client_cert": __file__, "client_key": __file__}, "client_cert, .client_key: "),
+        ({"password": PASSWORD}, "username is not"),
+    ],
+)
+async def test_options_that_make_no_sense(options: dict[str, Any], complaint: str) -> None:
+    store = EtcdStore(**options)
+    with pytest.raises(StoreError, match=complaint) as caught:
+        await store.open()
+    assert not isinstance(caught.value, StoreUnavailable)
+    assert PASSWORD not in "".join(traceback.format_exception(caught.value))
+
+
+def test_a_missing_client_library_names_what_brings_it() -> None:
+    """And so the module itself, with its options, is there without it."""
+    code = """if True:
+        import asyncio, sys
+        sys.modules["pyetcd"] = None  # as if it were not installed
+        from traefikhub_backends.etcd import EtcdStore
+        asyncio.run(EtcdStore().open())
+    """
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert "StoreError: the etcd store lacks its client library" in done.stderr
+    assert 'pip install "traefikhub[etcd]"' in done.stderr
+
+
+def test_traefik_is_told_only_what_is_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert EtcdStore().provider_config() == {
+        "etcd": {"rootKey": "traefik", "endpoints": ["127.0.0.1:2379"]}
+    }
+    monkeypatch.chdir(tmp_path)
+    store = EtcdStore(
+        prefix="hub", endpoints=["a:1", "https://b:2"], username="u", password="p", ca_cert="ca.pem"
+    )
+    assert store.provider_config() == {
+        "etcd": {
+            "rootKey": "hub",
+            "endpoints": ["https://a:1", "https://b:2"],
+            "username": "u",
+            "password": "p",
+            "tls": {"ca": str(tmp_path / "ca.pem")},
+        }
+    }
+
+
+# --- trouble -----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def own_server(tmp_path: Path) -> Iterator[EtcdServer]:
+    """To be ill-treated."""
+    with EtcdServer(tmp_path / "etcd") as own:
+        yield own
+
+
+async def test_down_and_up_again(own_server: EtcdServer) -> None:
+    async with opened(endpoints=[own_server.endpoint], timeout=2) as store:
+        await store.apply(batch(1, "before"))
+        own_server.stop()
+        for call in (store.load(), store.apply(batch(2, "meanwhile"))):
+            with pytest.raises(StoreUnavailable, match=own_server.endpoint):
+                await call
+        with pytest.raises(StoreUnavailable, match=own_server.endpoint):
+            await EtcdStore(endpoints=[own_server.endpoint], timeout=1).open()
+        own_server.start()
+        assert await names(store) == {"before"}
+        await store.apply(batch(2, "after"))
+        own_server.restart()
+        await store.apply(batch(3, "at last"))
+        assert await names(store) == {"before", "after", "at last"}
+
+
+async def test_frozen(own_server: EtcdServer) -> None:
+    async with opened(endpoints=[own_server.endpoint], timeout=1) as store:
+        await store.apply(batch(1, "before"))
+        own_server.pause()
+        with anyio.fail_after(30):  # a hang would be 10 minutes or for ever
+            for call in (store.load(), store.apply(batch(2, "uncertain"))):
+                with pytest.raises(StoreUnavailable, match=f"{own_server.endpoint}: no answer"):
+                    await call
+            with pytest.raises(StoreUnavailable, match="no answer"):
+                await EtcdStore(endpoints=[own_server.endpoint], timeout=1).open()
+        own_server.resume()
+        await until_done(lambda: store.apply(batch(3, "after")))
+        assert await names(store) - {"uncertain"} == {"before", "after"}
+
+
+async def test_the_store_closes_while_the_server_is_frozen(own_server: EtcdServer) -> None:
+    store = EtcdStore(endpoints=[own_server.endpoint], timeout=60)
+    await store.open()
+    own_server.pause()
+
+    async def load() -> None:
+        with pytest.raises(StoreUnavailable, match="closed"):
+            await store.load()
+
+    with anyio.fail_after(30):
+        async with anyio.create_task_group() as group:
+            group.start_soon(load)
+            await anyio.wait_all_tasks_blocked()
+            await store.close()
+
+
+async def test_a_full_database(tmp_path: Path) -> None:
+    with EtcdServer(tmp_path / "etcd", "--quota-backend-bytes=4000000") as server:
+        async with opened(endpoints=[server.endpoint]) as store:
+            await store.apply(batch(1, "first"))
+
+            async def fill() -> None:
+                for number in range(2, 20):
+                    await store.apply(batch(number, "large", "x" * 1_000_000))
+
+            with pytest.raises(StoreUnavailable, match=r"space exceeded.*alarm disarm"):
+                await fill()
+            before = server.dump()
+            with pytest.raises(StoreUnavailable, match="space exceeded"):
+                await store.apply(batch(20, "late"))
+            assert server.dump() == before
+            assert "first" in await names(store)
+
+
+# --- three members -----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def cluster(tmp_path: Path) -> Iterator[EtcdCluster]:
+    with EtcdCluster(tmp_path) as three:
+        yield three
+
+
+async def test_the_leader_dies_during_writes(cluster: EtcdCluster) -> None:
+    """Whatever was acknowledged is there."""
+    leader = cluster.leader()
+    # The one that dies comes first, so that it is the one in use.
+    endpoints = sorted(cluster.endpoints, key=leader.endpoint.__ne__)
+    acknowledged = set()
+    async with opened(endpoints=endpoints, timeout=20) as store:
+        for number in range(60):
+            if number == 20:
+                leader.stop()
+            if number == 40:
+                await anyio.to_thread.run_sync(leader.start)
+            await store.apply(batch(number + 1, str(number)))
+            acknowledged.add(str(number))
+        snapshot = await store.load()
+    assert {name for name, _ in snapshot.section(ROUTES)} == acknowledged
+    assert snapshot.generation == 60
+    assert len(acknowledged) == 60
+    dumps = [member.dump() for member in cluster.members]
+    assert dumps[0] == dumps[1] == dumps[2]
+
+
+async def test_without_quorum(cluster: EtcdCluster) -> None:
+    async with opened(endpoints=cluster.endpoints, timeout=3) as store:
+        await store.apply(batch(1, "before"))
+        first, second, _ = cluster.members
+        first.stop()
+        second.stop()
+        for call in (store.load(), store.apply(batch(2, "meanwhile"))):
+            with pytest.raises(StoreUnavailable) as caught:
+                await call
+            for endpoint in cluster.endpoints:
+                assert endpoint in str(caught.value)
+        first.start()
+        await until_done(lambda: store.apply(batch(3, "after")))
+        assert await names(store) - {"meanwhile"} == {"before", "after"}
+
+
+@pytest.mark.parametrize("frozen_leads", [False, True])
+async def test_a_frozen_member_is_passed_over(cluster: EtcdCluster, frozen_leads: bool) -> None:
+    """And what it got and answered too late, it does not carry out when it wakes up."""
+    leader = cluster.leader()
+    frozen = leader if frozen_leads else next(m for m in cluster.members if m is not leader)
+    endpoints = sorted(cluster.endpoints, key=frozen.endpoint.__ne__)
+    async with opened(endpoints=endpoints, timeout=12) as store:
+        await store.apply(batch(1, "route", "at first"))
+        frozen.pause()
+        await store.apply(batch(2, "route", "sent to the frozen one, too"))
+        await store.apply(batch(3, "route", "at last"))
+        frozen.resume()
+        await anyio.to_thread.run_sync(frozen.wait_ready)
+        # Reads are linearizable: the member has caught up, and done what was waiting for it.
+        frozen.dump()
+        assert (await store.load()).records == {Key(ROUTES, "route"): "at last"}
+        await store.apply(batch(4, "route", "still the owner"))
+
+
+# --- authentication ----------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EtcdServer]:
+    """Takes users and passwords, and forgets its tokens soon."""
+    directory = tmp_path_factory.mktemp("guarded")
+    options = ("--auth-token=simple", "--auth-token-ttl=2")
+    with EtcdServer(directory, *options, root_password=PASSWORD) as shared:
+        yield shared
+
+
+@pytest.fixture
+def mary(guarded: EtcdServer, prefix: str) -> dict[str, Any]:
+    """The options of a store whose user may write below its prefix only."""
+    name = f"mary-{prefix}"
+    guarded.add_user(name, PASSWORD, role=name, prefix=prefix)
+    return {
+        "endpoints": [guarded.endpoint],
+        "prefix": prefix,
+        "username": name,
+        "password": PASSWORD,
+    }
+
+
+async def test_a_token_that_expires_is_renewed(guarded: EtcdServer, mary: dict[str, Any]) -> None:
+    def expired() -> int:
+        lines = guarded.log.read_text().splitlines()
+        return sum("deleted a simple token" in line and mary["username"] in line for line in lines)
+
+    def wait_for_expiry() -> None:
+        before = expired()
+        wait_until(lambda: expired() > before, "the token to expire")
+
+    async with opened(**mary) as store:
+        await store.apply(batch(1, "a"))
+        for number in (2, 3):
+            wait_for_expiry()
+            await store.apply(batch(number, str(number)))
+        wait_for_expiry()
+        assert await names(store) == {"a", "2", "3"}
+
+
+async def test_tokens_are_renewed_when_etcd_or_its_users_change(tmp_path: Path) -> None:
+    options: dict[str, Any] = {"username": "root", "password": PASSWORD}
+    with EtcdServer(tmp_path / "etcd", root_password=PASSWORD) as server:
+        async with opened(endpoints=[server.endpoint], **options) as store:
+            await store.apply(batch(1, "a"))
+            server.restart()  # it keeps tokens in memory only
+            await store.apply(batch(2, "b"))
+            server.add_user("other", PASSWORD, role="other")  # a new revision of its users
+            await store.apply(batch(3, "c"))
+            assert await names(store) == {"a", "b", "c"}
+
+
+async def test_authentication_that_is_enabled_later(own_server: EtcdServer) -> None:
+    """A user is no error before: etcd's own clients, and so Traefik, go on without."""
+    options: dict[str, Any] = {"username": "root", "password": PASSWORD}
+    async with opened(endpoints=[own_server.endpoint], **options) as store:
+        await store.apply(batch(1, "before"))
+        own_server.add_user("root", PASSWORD, role="root")
+        own_server.ask("/v3/auth/enable", {})
+        await store.apply(batch(2, "after"))
+        assert await names(store) == {"before", "after"}
+
+
+@pytest.mark.parametrize(
+    ("changed", "complaint"),
+    [
+        ({"password": f"{PASSWORD}-wrong"}, r"c\.EtcdStore\.username, \.password"),
+        ({"username": "nobody"}, r"'nobody' is refused \(c\.EtcdStore\.username"),
+        ({"username": "", "password": ""}, r"without user is refused \(c\.EtcdStore\.username"),
+        ({"prefix": "elsewhere"}, r"may not read and write .*\(c\.EtcdStore\.username, \.prefix"),
+    ],
+)
+async def test_a_user_who_may_not(
+    guarded: EtcdServer,
+    mary: dict[str, Any],
+    changed: dict[str, str],
+    complaint: str,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    with pytest.raises(StoreUnavailable, match=complaint) as caught:
+        await EtcdStore(**mary | changed).open()
+    assert guarded.endpoint in str(caught.value)
+    told = "".join(traceback.format_exception(caught.value)) + caplog.text + repr(caught.value)
+    assert PASSWORD not in told
+
+
+async def test_no_secret_is_told_when_a_known_user_fails(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    options: dict[str, Any] = {"username": "root", "password": PASSWORD, "timeout": 1}
+    with EtcdServer(tmp_path / "etcd", root_password=PASSWORD) as server:
+        async with opened(endpoints=[server.endpoint], **options) as store:
+            await store.apply(batch(1, "a"))
+            owner = server.dump()["traefik/jupyterhub/owner"]
+            server.pause()
+            with pytest.raises(StoreUnavailable) as frozen:
+                await store.apply(batch(2, "b"))
+            server.stop()
+            with pytest.raises(StoreUnavailable) as down:
+                await store.load()
+            told = caplog.text + repr(store)
+    for caught in (frozen, down):
+        told += "".join(traceback.format_exception(caught.value))
+    assert server.endpoint in told
+    assert PASSWORD not in told
+    assert owner not in told
+
+
+# --- TLS ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
+    return Certificates.make(tmp_path_factory.mktemp("certificates"))
+
+
+@pytest.fixture(scope="module")
+def encrypted(
+    tmp_path_factory: pytest.TempPathFactory, certificates: Certificates
+) -> Iterator[EtcdServer]:
+    """Wants a client certificate, and a password."""
+    directory = tmp_path_factory.mktemp("encrypted")
+    with EtcdServer(directory, certificates=certificates, root_password=PASSWORD) as shared:
+        yield shared
+
+
+def tls_options(server: EtcdServer, certificates: Certificates) -> dict[str, Any]:
+    return {
+        "endpoints": [server.endpoint],
+        "username": "root",
+        "password": PASSWORD,
+        "ca_cert": certificates.ca,
+        "client_cert": certificates.client_cert,
+        "client_key": certificates.client_key,
+    }
+
+
+@pytest.mark.parametrize("scheme", ["", "https://"])
+async def test_with_a_client_certificate(
+    encrypted: EtcdServer, certificates: Certificates, prefix: str, scheme: str
+) -> None:
+    options = tls_options(encrypted, certificates)
+    options["endpoints"] = [f"{scheme}{encrypted.endpoint}"]
+    async with opened(prefix=prefix, **options) as store:
+        await store.apply(batch(1, "a"))
+        assert await names(store) == {"a"}
+
+
+async def test_certificates_that_do_not_fit(
+    encrypted: EtcdServer, certificates: Certificates, tmp_path: Path
+) -> None:
+    right = tls_options(encrypted, certificates)
+    other = Certificates.make(tmp_path / "other")
+    https = [f"https://{encrypted.endpoint}"]
+    for changed in (
+        {"ca_cert": other.ca},
+        {"ca_cert": "", "endpoints": https},  # the machine's authorities don't know this one
+        {"client_cert": other.client_cert, "client_key": other.client_key},
+        {"client_cert": "", "client_key": ""},
+        {"ca_cert": "", "client_cert": "", "client_key": ""},  # not even encrypted
+    ):
+        with pytest.raises(StoreUnavailable, match=encrypted.endpoint):
+            await EtcdStore(timeout=1, **right | changed).open()
+    with pytest.raises(StoreError, match=r"client_cert, \.client_key"):
+        await EtcdStore(**right | {"client_key": other.client_key}).open()
+
+
+# --- Traefik -----------------------------------------------------------------------------------
+
+
+async def serve(store: EtcdStore, backend: Backend, directory: Path) -> None:
+    """A Traefik with the store's provider serves a route, a changed route, and no deleted one."""
+    port = free_port()
+    static = {
+        "providers": {**store.provider_config(), "providersThrottleDuration": "0s"},
+        "entryPoints": {"web": {"address": f"127.0.0.1:{port}"}},
+        "log": {"level": "DEBUG"},
+        "global": {"checkNewVersion": False, "sendAnonymousUsage": False},
+    }
+    url = f"http://127.0.0.1:{port}/user/mary/"
+
+    def served() -> Any:
+        try:
+            return ask(url)
+        except OSError:
+            return None, None
+
+    table = Table(entry_point="web")
+    changed = table.update({"/user/mary/": Route("/user/mary/", backend.url, {"user": "mary"})})
+    puts = {key: document for key, document in changed.items() if document is not None}
+    await store.apply(Batch(1, puts))
+    with run_traefik(directory, static):
+        wait = anyio.to_thread.run_sync
+        await wait(wait_until, lambda: served()[0] == 200, "the route to be served")
+        assert served()[1]["name"] == backend.name
+        await store.apply(Batch(2, {}, frozenset(puts)))
+        await wait(wait_until, lambda: served()[0] == 404, "the route to be gone")
+
+
+async def test_traefik_reads_from_the_endpoint_that_lives(
+    server: EtcdServer, prefix: str, tmp_path: Path, backend: Callable[[str], Backend]
+) -> None:
+    endpoints = [f"127.0.0.1:{free_port()}", server.endpoint]
+    async with opened(endpoints=endpoints, prefix=f"{prefix}/nested") as store:
+        await serve(store, backend("mary"), tmp_path)
+
+
+async def test_traefik_with_user_and_tls(
+    encrypted: EtcdServer,
+    certificates: Certificates,
+    prefix: str,
+    tmp_path: Path,
+    backend: Callable[[str], Backend],
+) -> None:
+    async with opened(prefix=prefix, **tls_options(encrypted, certificates)) as store:
+        await serve(store, backend("mary"), tmp_path)
+
+
+async def test_traefik_with_a_token_that_expires(
+    mary: dict[str, Any], tmp_path: Path, backend: Callable[[str], Backend]
+) -> None:
+    async with opened(**mary) as store:
+        await serve(store, backend("mary"), tmp_path)
