@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import base64
 import logging
+import socket
 import subprocess
 import sys
+import threading
 import traceback
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -242,6 +244,126 @@ async def test_a_dead_first_endpoint_is_passed_over(server: EtcdServer, prefix: 
         assert await names(store) == {"a"}
 
 
+class Wire:
+    """A way to an endpoint on which what is sent, or what is answered, can be held up."""
+
+    def __init__(self, endpoint: str) -> None:
+        self._far_end = endpoint.split(":")
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.endpoint = f"127.0.0.1:{self._listener.getsockname()[1]}"
+        self._sockets = [self._listener]
+        self._threads: list[threading.Thread] = []
+        self._held: dict[str, bytearray] = {}
+        self._ends: dict[str, socket.socket] = {}
+        self.answered = 0  # bytes
+        self._start(self._accept)
+
+    def _start(self, work: Callable[..., None], *arguments: Any) -> None:
+        self._threads.append(threading.Thread(target=work, args=arguments, daemon=True))
+        self._threads[-1].start()
+
+    def _accept(self) -> None:
+        with suppress(OSError):  # closed
+            while True:
+                near, _ = self._listener.accept()
+                far = socket.create_connection((self._far_end[0], int(self._far_end[1])))
+                self._sockets += [near, far]
+                self._ends = {"requests": far, "answers": near}
+                self._start(self._carry, "requests", near, far)
+                self._start(self._carry, "answers", far, near)
+
+    def _carry(self, what: str, source: socket.socket, target: socket.socket) -> None:
+        with suppress(OSError):
+            while data := source.recv(65536):
+                if what == "answers":
+                    self.answered += len(data)
+                if what in self._held:
+                    self._held[what] += data
+                else:
+                    target.sendall(data)
+
+    def hold(self, what: str) -> None:
+        """From now on. ``what`` is "requests" or "answers"."""
+        self._held[what] = bytearray()
+
+    def deliver(self) -> None:
+        """The requests that were held up, but not their cancellation, which is later still."""
+        held, self._held = self._held["requests"], {}
+        while held:  # frames of HTTP/2; 3 is RST_STREAM
+            length = 9 + int.from_bytes(held[:3], "big")
+            if held[3] != 3:
+                self._ends["requests"].sendall(held[:length])
+            del held[:length]
+
+    def __enter__(self) -> Wire:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for each in self._sockets:
+            with suppress(OSError):
+                each.shutdown(socket.SHUT_RDWR)
+            each.close()
+        for thread in self._threads:
+            thread.join()
+
+
+async def test_what_arrives_late_changes_nothing(server: EtcdServer, prefix: str) -> None:
+    """The owner is still the same: its fence alone would let an old value come back."""
+    with Wire(server.endpoint) as wire:
+        options: dict[str, Any] = {"prefix": prefix, "timeout": 4}
+        async with opened(endpoints=[wire.endpoint, server.endpoint], **options) as store:
+            await store.apply(batch(1, "route", "first"))
+            wire.hold("requests")
+            await store.apply(batch(2, "route", "second"))
+            await store.apply(batch(3, "route", "third"))
+            answered = wire.answered
+            wire.deliver()
+            wait_until(lambda: wire.answered > answered, "the late request to be answered")
+            assert (await store.load()).records == {Key(ROUTES, "route"): "third"}
+            await store.apply(batch(4, "route", "fourth"))
+
+
+async def test_a_lost_answer_is_no_second_write(server: EtcdServer, prefix: str) -> None:
+    with Wire(server.endpoint) as wire:
+        options: dict[str, Any] = {"prefix": prefix, "timeout": 4}
+        async with opened(endpoints=[wire.endpoint, server.endpoint], **options) as store:
+            await store.apply(batch(1, "route", "first"))
+            before = server.revision()
+            wire.hold("answers")
+            await store.apply(batch(2, "route", "second"))
+            assert server.revision() == before + 1
+            assert (await store.load()).records == {Key(ROUTES, "route"): "second"}
+
+
+async def test_a_write_of_unknown_fate_that_happens_later(server: EtcdServer, prefix: str) -> None:
+    """The next one is not built upon what is no longer there."""
+    with Wire(server.endpoint) as wire:
+        async with opened(endpoints=[wire.endpoint], prefix=prefix, timeout=2) as store:
+            await store.apply(batch(1, "route", "first"))
+            wire.hold("requests")
+            with pytest.raises(StoreUnavailable, match="no answer"):
+                await store.apply(batch(2, "route", "second"))
+            answered = wire.answered
+            wire.deliver()
+            wait_until(lambda: wire.answered > answered, "the late request to be answered")
+            assert (await store.load()).records == {Key(ROUTES, "route"): "second"}
+            await store.apply(batch(3, "route", "third"))
+            assert (await store.load()).records == {Key(ROUTES, "route"): "third"}
+
+
+async def test_a_write_between_load_and_apply_is_noticed(server: EtcdServer, prefix: str) -> None:
+    """What is written is the difference from what was loaded, so that must still be there."""
+    async with opened(endpoints=[server.endpoint], prefix=prefix) as store:
+        await store.apply(batch(1, "route", "first"))
+        server.put(f"{prefix}/jupyterhub/transaction", "one of unknown fate")
+        before = server.dump()
+        with pytest.raises(StoreUnavailable, match=f"{prefix}/ was changed"):
+            await store.apply(batch(2, "route", "second"))
+        assert server.dump() == before
+        await store.apply(batch(2, "route", "second"))
+        assert (await store.load()).records == {Key(ROUTES, "route"): "second"}
+
+
 # --- options -----------------------------------------------------------------------------------
 
 
@@ -296,7 +418,7 @@ def test_traefik_is_told_only_what_is_set(tmp_path: Path, monkeypatch: pytest.Mo
     assert store.provider_config() == {
         "etcd": {
             "rootKey": "hub",
-            "endpoints": ["https://a:1", "https://b:2"],
+            "endpoints": ["a:1", "b:2"],
             "username": "u",
             "password": "p",
             "tls": {"ca": str(tmp_path / "ca.pem")},
@@ -369,7 +491,7 @@ async def test_a_full_database(tmp_path: Path) -> None:
 
             async def fill() -> None:
                 for number in range(2, 20):
-                    await store.apply(batch(number, "large", "x" * 1_000_000))
+                    await store.apply(batch(number, str(number), "x" * 1_000_000))
 
             with pytest.raises(StoreUnavailable, match=r"space exceeded.*alarm disarm"):
                 await fill()
@@ -610,10 +732,12 @@ async def test_certificates_that_do_not_fit(
         {"ca_cert": "", "endpoints": https},  # the machine's authorities don't know this one
         {"client_cert": other.client_cert, "client_key": other.client_key},
         {"client_cert": "", "client_key": ""},
-        {"ca_cert": "", "client_cert": "", "client_key": ""},  # not even encrypted
     ):
-        with pytest.raises(StoreUnavailable, match=encrypted.endpoint):
+        with pytest.raises(StoreUnavailable, match=rf"{encrypted.endpoint}.*\.ca_cert, \.client_"):
             await EtcdStore(timeout=1, **right | changed).open()
+    plain = {"ca_cert": "", "client_cert": "", "client_key": ""}
+    with pytest.raises(StoreUnavailable, match=encrypted.endpoint):
+        await EtcdStore(timeout=1, **right | plain).open()
     with pytest.raises(StoreError, match=r"client_cert, \.client_key"):
         await EtcdStore(**right | {"client_key": other.client_key}).open()
 
@@ -667,6 +791,19 @@ async def test_traefik_with_user_and_tls(
 ) -> None:
     async with opened(prefix=prefix, **tls_options(encrypted, certificates)) as store:
         await serve(store, backend("mary"), tmp_path)
+
+
+async def test_traefik_with_the_machines_authorities(
+    certificates: Certificates,
+    tmp_path: Path,
+    backend: Callable[[str], Backend],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """No file is set, only https."""
+    monkeypatch.setenv("SSL_CERT_FILE", certificates.ca)
+    with EtcdServer(tmp_path / "etcd", certificates=certificates, ask_clients=False) as server:
+        async with opened(endpoints=[server.url]) as store:
+            await serve(store, backend("mary"), tmp_path)
 
 
 async def test_traefik_with_a_token_that_expires(

@@ -362,3 +362,20 @@ async def test_secrets_stay_out_of_the_log(
     log = caplog.text + (tmp_path / "run" / "traefik.log").read_text()
     assert "admins-secret" not in log
     assert polling not in log
+
+
+async def test_a_traefik_that_is_killed_comes_back_with_its_routes(
+    make_proxy: MakeProxy, tmp_path: Path, backend: Callable[[str], Backend]
+) -> None:
+    proxy = make_proxy()
+    await proxy.start()
+    await proxy.add_route("/user/mary/", backend("mary").url, {})
+    for name in ("john", "ada"):
+        (process,) = traefik_processes(tmp_path / "run")
+        process.kill()
+        await proxy.add_route(f"/user/{name}/", backend(name).url, {})  # waits until it is back
+    for name in ("mary", "john", "ada"):
+        url = f"{proxy.public_url}/user/{name}/"
+        assert (await anyio.to_thread.run_sync(ask, url))[1]["name"] == name
+    await proxy.stop()
+    assert not traefik_processes(tmp_path / "run")

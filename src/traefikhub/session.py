@@ -52,6 +52,7 @@ from traefikhub.traefik.passwords import admin_user, polling_user
 from traefikhub.traefik.ports import listen_address, require_free
 from traefikhub.traefik.process import last_words
 from traefikhub.traefik.rundir import RunDir, write_private
+from traefikhub.traefik.supervisor import Supervisor
 from traefikhub.writer import RouteWriter
 
 __all__ = ["ProxySession", "SessionSettings", "connect_external", "start_traefik"]
@@ -169,26 +170,31 @@ async def start_traefik(settings: SessionSettings, stack: AsyncExitStack) -> Pro
         ),
     )
     await writer.restore()
-    process = await TraefikProcess.start(
-        program,
-        config_file,
-        run_dir=run_dir.path,
-        env={name: os.environ[name] for name in _PASSED_ON & os.environ.keys()}
-        | dict(settings.traefik_env),
-        grace=settings.grace_seconds,
+    env = {name: os.environ[name] for name in _PASSED_ON & os.environ.keys()}
+    supervisor = Supervisor(
+        lambda: TraefikProcess.start(
+            program,
+            config_file,
+            run_dir=run_dir.path,
+            env=env | dict(settings.traefik_env),
+            grace=settings.grace_seconds,
+        ),
+        settings.log,
     )
-    stack.push_async_callback(process.stop)
+    stack.push_async_callback(supervisor.aclose)
     if not settings.keep_running:
         # JupyterHub skips stop() when its own start fails later on.
-        atexit.register(process.terminate)
-        stack.callback(atexit.unregister, process.terminate)
-    await _first_live(writer, process)
+        atexit.register(supervisor.terminate)
+        stack.callback(atexit.unregister, supervisor.terminate)
+    await _first_live(writer, supervisor.process)
+    supervisor.watch()
     writer.run()
     stack.push_async_callback(writer.aclose)
     return ProxySession(
         writer,
-        f"Traefik {version}, process {process.pid}, dashboard at {settings.api_url}/dashboard/ "
-        f"(user {_POLLING_USER}, password in {run_dir.path / 'api-password'})",
+        f"Traefik {version}, process {supervisor.process.pid}, dashboard at "
+        f"{settings.api_url}/dashboard/ (user {_POLLING_USER}, password in "
+        f"{run_dir.path / 'api-password'})",
     )
 
 

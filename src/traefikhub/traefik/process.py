@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Final
 
 import anyio
-import anyio.to_thread
 import psutil
 
 from traefikhub.traefik._errors import TraefikExited, TraefikUnusable
@@ -54,7 +53,7 @@ class TraefikProcess:
         self._grace = grace
 
     @classmethod
-    async def start(
+    def start(
         cls,
         program: str,
         config_file: Path,
@@ -65,6 +64,9 @@ class TraefikProcess:
     ) -> TraefikProcess:
         """Start it; it may still fail to come up, see ``check``.
 
+        Blocks for some milliseconds, once: in a thread, a cancelled call could leave a process
+        that nobody knows.
+
         Args:
             grace: seconds that it needs to stop while connections are open.
 
@@ -72,38 +74,33 @@ class TraefikProcess:
             TraefikUnusable: the program can't be run.
         """
         files = _Files(directory=run_dir)
-
-        def launch() -> TraefikProcess:
-            with contextlib.suppress(FileNotFoundError):
-                if files.log.stat().st_size > _LOG_LIMIT_BYTES:
-                    os.replace(files.log, files.log.with_suffix(".log.1"))
-            flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
-            log = os.open(files.log, flags, 0o600)
-            try:
-                process = subprocess.Popen(
-                    [program, f"--configfile={config_file}"],
-                    stdin=subprocess.DEVNULL,
-                    stdout=log,
-                    stderr=log,
-                    env=dict(env),
-                    start_new_session=True,
-                )
-            except OSError as error:
-                raise TraefikUnusable(
-                    f"{program} can't be started: {error.strerror}. Check "
-                    "c.TraefikProxy.traefik_command."
-                ) from error
-            finally:
-                os.close(log)
-            started = cls(process, files, grace)
-            try:
-                _write_state(files.state, process.pid)
-            except BaseException:
-                started.kill()
-                raise
-            return started
-
-        return await anyio.to_thread.run_sync(launch)
+        with contextlib.suppress(FileNotFoundError):
+            if files.log.stat().st_size > _LOG_LIMIT_BYTES:
+                os.replace(files.log, files.log.with_suffix(".log.1"))
+        log = os.open(files.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        try:
+            process = subprocess.Popen(
+                [program, f"--configfile={config_file}"],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env=dict(env),
+                start_new_session=True,
+            )
+        except OSError as error:
+            raise TraefikUnusable(
+                f"{program} can't be started: {error.strerror}. Check "
+                "c.TraefikProxy.traefik_command."
+            ) from error
+        finally:
+            os.close(log)
+        started = cls(process, files, grace)
+        try:
+            _write_state(files.state, process.pid)
+        except BaseException:
+            started.kill()
+            raise
+        return started
 
     @property
     def pid(self) -> int:
