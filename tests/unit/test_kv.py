@@ -1,0 +1,235 @@
+"""The key layout and the base of key-value stores, on a server in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import anyio
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from traefikhub.stores import (
+    Batch,
+    Change,
+    Document,
+    FencedError,
+    Guard,
+    Key,
+    KeyValueStore,
+    RecordRefused,
+    Snapshot,
+    StoreCorrupt,
+    StoreError,
+    StoreUnavailable,
+)
+from traefikhub.stores._layout import canonical, keys_of, read_records, require_distinct
+from traefikhub.testing._documents import private_records, traefik_records
+from traefikhub.testing._suite import dangling, router_set
+
+pytestmark = pytest.mark.anyio
+
+
+class MemoryKv(KeyValueStore):
+    """A server of one dict, whose transactions take 30 changes.
+
+    states: what a reader could have seen, after every transaction.
+    fail_after: transactions until the next one is lost with its answer; None for never.
+    """
+
+    provider_name = "memory"
+
+    def __init__(self, server: dict[str, str], **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.server = server
+        self.states: list[dict[str, str]] = []
+        self.transactions: list[Sequence[Change]] = []
+        self.fail_after: int | None = None
+
+    def provider_config(self) -> dict[str, Document]:
+        return {}
+
+    @property
+    def transaction_limit(self) -> int:
+        return 30
+
+    async def connect(self) -> None:
+        pass
+
+    async def disconnect(self) -> None:
+        pass
+
+    async def read_all(self) -> dict[str, str]:
+        return dict(self.server)
+
+    async def transact(self, changes: Sequence[Change], guard: Guard | None) -> bool:
+        assert len(changes) <= self.transaction_limit
+        assert len({change.path for change in changes}) == len(changes), "a key twice"
+        if guard and self.server.get(guard.path) != guard.value:
+            return False
+        if self.fail_after is not None:
+            if self.fail_after == 0:
+                self.fail_after = None
+                raise StoreUnavailable("the answer was lost")
+            self.fail_after -= 1
+        for path, value in changes:
+            if value is None:
+                self.server.pop(path, None)
+            else:
+                self.server[path] = value
+        self.transactions.append(changes)
+        self.states.append(dict(self.server))
+        return True
+
+
+ROUTE: dict[Key, Document] = {
+    Key("http/services", "mary"): {"loadBalancer": {"servers": [{"url": "http://x:1"}]}},
+    Key("http/routers", "mary"): {
+        "rule": "r",
+        "priority": 7,
+        "entryPoints": ["http"],
+        "service": "mary",
+    },
+    Key("jupyterhub/routes", "mary"): {"none": None},
+}
+
+
+def test_the_layout_is_traefiks() -> None:
+    flat: dict[str, str] = {}
+    for key, document in ROUTE.items():
+        flat |= keys_of(key, document)
+    assert flat == {
+        "http/services/mary/loadBalancer/servers/0/url": "http://x:1",
+        "http/routers/mary/rule": "r",
+        "http/routers/mary/priority": "7",
+        "http/routers/mary/entryPoints/0": "http",
+        "http/routers/mary/service": "mary",
+        "jupyterhub/routes/mary": '{"none": null}',
+    }
+
+
+@given(st.lists(st.one_of(private_records(), traefik_records()), max_size=6))
+def test_what_the_layout_takes_it_gives_back(records: list[tuple[Key, Any]]) -> None:
+    expected: dict[Key, Document] = {}
+    flat: dict[str, str] = {}
+    for key, document in dict(records).items():
+        try:
+            flat |= keys_of(key, document)
+            expected[key] = canonical(key, document)
+        except RecordRefused:
+            continue
+    found, keys = read_records(flat)
+    assert found == expected
+    assert {path: value for own in keys.values() for path, value in own.items()} == flat
+    for key, document in found.items():
+        assert canonical(key, document) == document
+
+
+@pytest.mark.parametrize(
+    ("name", "document"),
+    [
+        ("a/b", {"x": 1}),
+        ("", {"x": 1}),
+        ("a", {}),
+        ("a", []),
+        ("a", "text"),
+        ("a", {"x": None}),
+        ("a", {"x/y": 1}),
+        ("a", {"": 1}),
+    ],
+)
+def test_what_has_no_form_is_refused(name: str, document: Any) -> None:
+    with pytest.raises(RecordRefused, match="http/routers"):
+        keys_of(Key("http/routers", name), document)
+
+
+def test_names_that_differ_in_case_are_refused_only_where_traefik_reads() -> None:
+    require_distinct([Key("jupyterhub/routes", "a"), Key("jupyterhub/routes", "A")])
+    require_distinct([Key("http/routers", "a"), Key("http/services", "A")])
+    with pytest.raises(RecordRefused, match="differ only in case"):
+        require_distinct([Key("http/routers", "lab"), Key("http/routers", "Lab")])
+
+
+async def test_only_changed_keys_are_sent() -> None:
+    async with MemoryKv({}) as store:
+        await store.apply(Batch(1, ROUTE))
+        changed: dict[Key, Document] = {**ROUTE, Key("jupyterhub/routes", "mary"): {"none": 1}}
+        await store.apply(Batch(2, changed))
+        assert sorted(change.path for change in store.transactions[-1]) == [
+            next(iter(keys_of(*Batch(2).marker))),
+            "jupyterhub/routes/mary",
+        ]
+        await store.apply(Batch(3, {}, frozenset(ROUTE)))
+        assert await store.load() == Snapshot({}, 3)
+
+
+async def test_a_large_batch_never_dangles_and_ends_with_the_marker() -> None:
+    server: dict[str, str] = {}
+    async with MemoryKv(server) as store:
+        old: dict[Key, Document] = {}
+        for generation in (1, 2, 3):
+            new: dict[Key, Document] = {}
+            for number in range(40):
+                new |= router_set(number, generation)
+            await store.apply(Batch(generation, new, frozenset(old)))
+            old = new
+        assert (await store.load()).records.keys() == old.keys()
+        reader = MemoryKv(server)
+        await reader.open(read_only=True)
+        seen = 0
+        for state in store.states:
+            reader.server = state
+            found = await reader.load()
+            assert dangling(found) == []
+            assert found.generation in (seen, seen + 1)
+            seen = found.generation
+
+
+@pytest.mark.parametrize("lost", range(6))
+async def test_after_a_lost_answer_another_batch_is_right_all_the_same(lost: int) -> None:
+    many: dict[Key, Document] = {}
+    for number in range(40):
+        many |= router_set(number, 1)
+    async with MemoryKv({}) as store:
+        await store.apply(Batch(1, ROUTE))
+        store.fail_after = lost
+        with pytest.raises(StoreUnavailable):
+            await store.apply(Batch(2, many, frozenset(ROUTE)))
+        await store.apply(Batch(2, ROUTE, frozenset(many)))
+        found = await store.load()
+        assert found.generation == 2
+        assert found.records == {key: canonical(key, doc) for key, doc in ROUTE.items()}
+
+
+async def test_a_take_over_fences() -> None:
+    server: dict[str, str] = {}
+    async with MemoryKv(server) as former, MemoryKv(server):
+        before = dict(server)
+        with pytest.raises(FencedError, match=r"c\.MemoryKv\.prefix"):
+            await former.apply(Batch(1, ROUTE))
+        assert server == before
+
+
+async def test_a_damaged_store_is_told() -> None:
+    async with MemoryKv({}) as store:
+        await store.apply(Batch(1, ROUTE))
+        store.server["jupyterhub/routes/mary"] = "{no json"
+        with pytest.raises(StoreCorrupt, match="jupyterhub/routes/mary is no JSON"):
+            await store.load()
+        store.server["jupyterhub/routes/mary"] = "{}"
+        store.server["nobody's"] = "x"
+        assert len((await store.load()).records) == 3
+
+
+async def test_a_closed_store_and_a_reader_refuse_to_write() -> None:
+    store = MemoryKv({})
+    with pytest.raises(StoreError, match="not open"):
+        await store.load()
+    await store.open(read_only=True)
+    with pytest.raises(StoreError, match="reading only"):
+        await store.apply(Batch(1))
+    assert store.server == {}
+    with anyio.CancelScope():
+        await store.close()
+    await store.close()
