@@ -247,13 +247,48 @@ async def test_a_rejected_transaction_raises(server: ConsulServer, prefix: str) 
         assert await store.read_all() == {OWNER: server.dump()[f"{prefix}/{OWNER}"]}
 
 
-async def test_too_large_a_record_is_refused(server: ConsulServer, prefix: str) -> None:
+async def test_more_bytes_than_a_request_holds(server: ConsulServer, prefix: str) -> None:
+    """Though it is fewer operations than a transaction holds."""
+    long: dict[Key, Document] = {
+        Key(ROUTES, f"{number}é"): "é" * 20_000 + '"' * 20_000 for number in range(40)
+    }
+    async with opened(url=server.url, prefix=prefix) as store:
+        await store.apply(Batch(1, long))
+        assert (await store.load()).records == long
+
+
+async def test_the_largest_value(server: ConsulServer, prefix: str) -> None:
+    """The store's own reckoning is on the safe side of consul's."""
+    async with opened(url=server.url, prefix=prefix) as store:
+        path = f"{ROUTES}/a"
+        most = store.transaction_bytes - len(path) - len('""')
+        await store.apply(batch(1, "a", "x" * most))
+        with pytest.raises(RecordRefused, match=path):
+            await store.apply(batch(2, "a", "x" * (most + 1)))
+        assert len(server.dump()[f"{prefix}/{path}"]) == most + 2
+
+
+async def test_nothing_of_a_batch_with_too_large_a_record(
+    server: ConsulServer, prefix: str
+) -> None:
     async with opened(url=server.url, prefix=prefix) as store:
         await store.apply(batch(1, "small"))
-        with pytest.raises(RecordRefused, match=r"limits\.kv_max_value_size"):
-            await store.apply(batch(2, "large", "x" * 600_000))
+        before = server.entries(f"{prefix}/")
+        puts: dict[Key, Document] = {Key(ROUTES, str(number)): 1 for number in range(200)}
+        with pytest.raises(RecordRefused, match="large"):
+            await store.apply(Batch(2, puts | {Key(ROUTES, "large"): "x" * 600_000}))
+        assert server.entries(f"{prefix}/") == before
         await store.apply(batch(2, "next"))
         assert await names(store) == {"small", "next"}
+
+
+async def test_consul_takes_less_than_the_option_says(server: ConsulServer, prefix: str) -> None:
+    options: dict[str, Any] = {"url": server.url, "prefix": prefix}
+    async with opened(max_request_bytes=10_000_000, **options) as store:
+        with pytest.raises(RecordRefused, match=r"max size.*c\.ConsulStore\.max_request_bytes"):
+            await store.apply(batch(2, "large", "x" * 600_000))
+        await store.apply(batch(2, "next"))
+        assert await names(store) == {"next"}
 
 
 async def test_folders_of_the_web_interface_and_odd_names(
@@ -636,7 +671,7 @@ async def test_a_token_that_may_only_read(
 ) -> None:
     caplog.set_level(logging.DEBUG)
     token, _ = guarded.add_token(f'key_prefix "{prefix}/" {{ policy = "read" }}')
-    options = {"url": guarded.url, "prefix": prefix, "token": token}
+    options: dict[str, Any] = {"url": guarded.url, "prefix": prefix, "token": token}
     with pytest.raises(StoreUnavailable, match=r"c\.ConsulStore\.token") as caught:
         await ConsulStore(**options).open()
     assert token not in told_by(caught, caplog)
@@ -651,7 +686,7 @@ async def test_rights_that_are_taken_away(
     caplog.set_level(logging.DEBUG)
     rules = f'key_prefix "{prefix}/" {{ policy = "write" }}\n'
     token, policy = guarded.add_token(rules)
-    options = {"url": guarded.url, "prefix": prefix, "token": token}
+    options: dict[str, Any] = {"url": guarded.url, "prefix": prefix, "token": token}
     async with opened(**options) as store, opened(read_only=True, **options) as reader:
         await store.apply(batch(1, "a"))
         guarded.set_rules(policy, rules + f'key_prefix "{prefix}/http/" {{ policy = "read" }}')
@@ -703,18 +738,6 @@ async def test_with_a_client_certificate(
     async with opened(prefix=prefix, **tls_options(encrypted, certificates)) as store:
         await store.apply(batch(1, "a"))
         assert await names(store) == {"a"}
-
-
-async def test_authorities_of_the_machine(
-    encrypted: ConsulServer,
-    certificates: Certificates,
-    prefix: str,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setenv(ssl.get_default_verify_paths().openssl_cafile_env, certificates.ca)
-    options = tls_options(encrypted, certificates) | {"ca_cert": "", "prefix": prefix}
-    async with opened(**options) as store:
-        await store.apply(batch(1, "a"))
 
 
 async def test_certificates_that_do_not_fit(
@@ -796,3 +819,13 @@ async def test_traefik_serves_through_tls(
 ) -> None:
     async with opened(prefix=prefix, **tls_options(encrypted, certificates)) as store:
         await serve(store, backend("mary"), tmp_path)
+
+
+async def test_traefik_serves_with_the_authorities_of_the_machine(
+    certificates: Certificates, backend: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No file is set, only https."""
+    monkeypatch.setenv(ssl.get_default_verify_paths().openssl_cafile_env, certificates.ca)
+    with ConsulServer(tmp_path, certificates=certificates, ask_clients=False) as server:
+        async with opened(url=server.url) as store:
+            await serve(store, backend("mary"), tmp_path)

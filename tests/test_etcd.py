@@ -189,10 +189,26 @@ async def test_too_large_a_record_is_refused(
     """etcd has two limits: its own, and that of its gRPC server."""
     async with opened(endpoints=[server.endpoint], prefix=prefix) as store:
         await store.apply(batch(1, "small"))
-        with pytest.raises(RecordRefused, match="max-request-bytes"):
+        with pytest.raises(RecordRefused, match=f"{ROUTES}/large"):
+            await store.apply(batch(2, "large", "x" * megabytes * 1_000_000))
+        store.max_request_bytes = 100_000_000  # more than the server's
+        with pytest.raises(RecordRefused, match=r"max-request-bytes, c\.EtcdStore\.max_request"):
             await store.apply(batch(2, "large", "x" * megabytes * 1_000_000))
         await store.apply(batch(2, "next"))
         assert await names(store) == {"small", "next"}
+
+
+async def test_more_bytes_than_a_request_holds(server: EtcdServer, prefix: str) -> None:
+    """Few records, but long ones; and short ones up to the last byte that may go at once."""
+    async with opened(endpoints=[server.endpoint], prefix=prefix) as store:
+        await store.apply(Batch(1, {Key(ROUTES, str(n)): "é" * 50_000 for n in range(60)}))
+        assert len(await names(store)) == 60
+        path = f"{ROUTES}/longest"
+        room = store.transaction_bytes - len(path) - len('""')
+        await store.apply(batch(2, "longest", "x" * room))
+        size = room // 120 - len(path)
+        await store.apply(Batch(3, {Key(ROUTES, f"x{n}"): "x" * size for n in range(125)}))
+        assert len(await names(store)) == 186
 
 
 async def test_more_than_grpc_takes_by_default(server: EtcdServer, prefix: str) -> None:
@@ -209,6 +225,7 @@ async def test_what_is_no_text_is_corrupt(server: EtcdServer, prefix: str) -> No
         server.ask("/v3/kv/put", {"key": encoded, "value": "//79"})
         with pytest.raises(StoreCorrupt, match=key):
             await store.load()
+        server.delete(key)  # other tests look at all keys
 
 
 async def test_loads_during_writes_see_one_batch_or_the_next(
@@ -237,6 +254,18 @@ async def test_loads_during_writes_see_one_batch_or_the_next(
         assert (await store.load()).generation == 29
 
 
+async def test_loads_and_writes_of_one_store_at_once(server: EtcdServer, prefix: str) -> None:
+    """What is written is the difference from what is known, which a load renews."""
+    others: dict[Key, Document] = {Key(ROUTES, str(number)): number for number in range(2000)}
+    async with opened(endpoints=[server.endpoint], prefix=prefix) as store:
+        await store.apply(Batch(1, others))
+        for generation in range(2, 40):
+            async with anyio.create_task_group() as group:
+                group.start_soon(store.load)
+                group.start_soon(store.apply, batch(generation, "route", generation % 2))
+            assert dict((await store.load()).section(ROUTES))["route"] == generation % 2
+
+
 async def test_a_dead_first_endpoint_is_passed_over(server: EtcdServer, prefix: str) -> None:
     endpoints = [f"127.0.0.1:{free_port()}", f"http://localhost:{server.endpoint.split(':')[1]}"]
     async with opened(endpoints=endpoints, prefix=prefix) as store:
@@ -255,7 +284,6 @@ class Wire:
         self._threads: list[threading.Thread] = []
         self._held: dict[str, bytearray] = {}
         self._ends: dict[str, socket.socket] = {}
-        self.answered = 0  # bytes
         self._start(self._accept)
 
     def _start(self, work: Callable[..., None], *arguments: Any) -> None:
@@ -275,8 +303,6 @@ class Wire:
     def _carry(self, what: str, source: socket.socket, target: socket.socket) -> None:
         with suppress(OSError):
             while data := source.recv(65536):
-                if what == "answers":
-                    self.answered += len(data)
                 if what in self._held:
                     self._held[what] += data
                 else:
@@ -316,9 +342,9 @@ async def test_what_arrives_late_changes_nothing(server: EtcdServer, prefix: str
             wire.hold("requests")
             await store.apply(batch(2, "route", "second"))
             await store.apply(batch(3, "route", "third"))
-            answered = wire.answered
+            answered = server.transactions()
             wire.deliver()
-            wait_until(lambda: wire.answered > answered, "the late request to be answered")
+            wait_until(lambda: server.transactions() > answered, "the late request's answer")
             assert (await store.load()).records == {Key(ROUTES, "route"): "third"}
             await store.apply(batch(4, "route", "fourth"))
 
@@ -343,9 +369,9 @@ async def test_a_write_of_unknown_fate_that_happens_later(server: EtcdServer, pr
             wire.hold("requests")
             with pytest.raises(StoreUnavailable, match="no answer"):
                 await store.apply(batch(2, "route", "second"))
-            answered = wire.answered
+            answered = server.transactions()
             wire.deliver()
-            wait_until(lambda: wire.answered > answered, "the late request to be answered")
+            wait_until(lambda: server.transactions() > answered, "the late request's answer")
             assert (await store.load()).records == {Key(ROUTES, "route"): "second"}
             await store.apply(batch(3, "route", "third"))
             assert (await store.load()).records == {Key(ROUTES, "route"): "third"}
@@ -362,6 +388,33 @@ async def test_a_write_between_load_and_apply_is_noticed(server: EtcdServer, pre
         assert server.dump() == before
         await store.apply(batch(2, "route", "second"))
         assert (await store.load()).records == {Key(ROUTES, "route"): "second"}
+
+
+def test_the_process_may_fork_meanwhile(server: EtcdServer, prefix: str) -> None:
+    """As spawners do: neither disturbs the other, and gRPC says nothing about it."""
+    code = """if True:
+        import asyncio, os, subprocess, sys
+        from traefikhub.stores import Batch, Key
+        from traefikhub_backends.etcd import EtcdStore
+
+        async def write(store):
+            for number in range(1, 41):
+                await store.apply(Batch(number, {Key("jupyterhub/routes", str(number)): number}))
+
+        async def main():
+            async with EtcdStore(endpoints=[sys.argv[1]], prefix=sys.argv[2]) as store:
+                writing = asyncio.create_task(write(store))
+                while not writing.done():
+                    spawn = lambda: subprocess.run(["true"], preexec_fn=os.setsid)
+                    await asyncio.to_thread(spawn)
+                await writing
+                print(len((await store.load()).records))
+
+        asyncio.run(main())
+    """
+    command = [sys.executable, "-W", "ignore", "-c", code, server.endpoint, prefix]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr) == ("40\n", "")
 
 
 # --- options -----------------------------------------------------------------------------------

@@ -9,7 +9,6 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import anyio
-import anyio.to_thread
 from jupyterhub.proxy import Proxy
 from traitlets import Bool, Dict, Float, Integer, Type, Unicode, Union, default
 
@@ -17,6 +16,7 @@ from traefikhub.rules import parse_routespec
 from traefikhub.session import ProxySession, SessionSettings, connect_external, start_traefik
 from traefikhub.stores import RouteStore, check_document, resolve_store
 from traefikhub.table import Route
+from traefikhub.threads import in_thread
 from traefikhub.traefik import TraefikUnusable
 from traefikhub.writer import WriterClosed
 
@@ -295,7 +295,7 @@ class TraefikProxy(Proxy):  # type: ignore[misc]
         session = await self._ready()
         routes = await session.writer.routes()
         # The copies of ten thousand routes would hold the event loop for tens of milliseconds.
-        return await anyio.to_thread.run_sync(
+        return await in_thread(
             lambda: {spec: _description(route) for spec, route in routes.items()}
         )
 

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any, Final
 
 import anyio
-import anyio.to_thread
 import tomli_w
 
 from traefikhub.base import (
@@ -33,6 +32,7 @@ from traefikhub.stores import (
     Snapshot,
 )
 from traefikhub.table import Route, Table, merge
+from traefikhub.threads import in_thread
 from traefikhub.traefik import (
     Credentials,
     NotLive,
@@ -120,21 +120,20 @@ async def start_traefik(settings: SessionSettings, stack: AsyncExitStack) -> Pro
     address = listen_address(settings.public_url, "c.JupyterHub.bind_url")
     api_address = listen_address(settings.api_url, _API_SETTING)
     extra = extra_records(settings.extra_dynamic_config)
-    program = await anyio.to_thread.run_sync(find_traefik, settings.traefik_command)
-    version = await anyio.to_thread.run_sync(version_of, program)
+    program = await in_thread(find_traefik, settings.traefik_command)
+    version = await in_thread(version_of, program)
     require_supported(version, program)
-    run_dir = await anyio.to_thread.run_sync(RunDir, settings.run_dir)
+    run_dir = RunDir(settings.run_dir)
     stack.callback(run_dir.unlock)
-    ended = await anyio.to_thread.run_sync(
-        lambda: end_leftover(run_dir.path, grace=settings.grace_seconds)
-    )
+    await in_thread(run_dir.acquire)
+    ended = await in_thread(lambda: end_leftover(run_dir.path, grace=settings.grace_seconds))
     if ended:
         settings.log.warning("Ended Traefik %d, left running by a Hub that was killed", ended)
-    await anyio.to_thread.run_sync(require_free, address, "c.JupyterHub.bind_url")
-    await anyio.to_thread.run_sync(require_free, api_address, _API_SETTING)
+    await in_thread(require_free, address, "c.JupyterHub.bind_url")
+    await in_thread(require_free, api_address, _API_SETTING)
 
     snapshot = await _open_store(settings, stack)
-    password = await anyio.to_thread.run_sync(run_dir.secret, "api-password")
+    password = await in_thread(run_dir.secret, "api-password")
     polling = Credentials(_POLLING_USER, password)
     base = await _base_records(settings, snapshot, polling)
     config = static_config(
@@ -152,12 +151,13 @@ async def start_traefik(settings: SessionSettings, stack: AsyncExitStack) -> Pro
         ),
         version,
     )
+    text = _to_toml(merge(config, settings.extra_static_config))
     config_file = run_dir.path / "traefik.toml"
     if settings.static_config_file:
         config_file = Path.cwd() / settings.static_config_file
-    await anyio.to_thread.run_sync(
-        write_private, config_file, _to_toml(merge(config, settings.extra_static_config))
-    )
+        await in_thread(write_private, config_file, text, "c.TraefikProxy.static_config_file")
+    else:
+        await in_thread(write_private, config_file, text)
 
     writer = _writer(
         settings,
@@ -277,7 +277,7 @@ def _writer(
                 timeout=settings.check_route_timeout,
             )
         except NotLive as error:
-            raise NotLive(f"{error}. {await anyio.to_thread.run_sync(explain)}") from error
+            raise NotLive(f"{error}. {await in_thread(explain)}") from error
 
     return RouteWriter(settings.store, make_table, wait_live, settings.log)
 
@@ -327,9 +327,7 @@ async def _base_records(
     elif settings.api_password:
         known = api_users(snapshot.records)
         users.append(
-            await anyio.to_thread.run_sync(
-                admin_user, settings.api_username, settings.api_password, known
-            )
+            await in_thread(admin_user, settings.api_username, settings.api_password, known)
         )
     return {**api_records(settings.api_entry_point, users), **_certificate(settings, snapshot)}
 

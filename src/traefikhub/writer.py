@@ -11,9 +11,10 @@ import copy
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
+from functools import partial
+from typing import Final
 
 import anyio
-import anyio.to_thread
 
 from traefikhub.stores import (
     Batch,
@@ -27,11 +28,16 @@ from traefikhub.stores import (
     StoreError,
 )
 from traefikhub.table import Change, Route, Table, routes_of
+from traefikhub.threads import in_thread
 
 __all__ = ["RouteWriter", "WaitLive", "WriterClosed"]
 
 WaitLive = Callable[[int], Awaitable[None]]
 """Returns when every replica serves the generation given, or raises within its own deadline."""
+
+
+_MANY: Final = 20
+"""Changes of a group from which they are folded in a thread: some milliseconds."""
 
 
 class WriterClosed(RuntimeError):
@@ -119,13 +125,16 @@ class RouteWriter:
         """
         async with self._storing:
             snapshot = await self._store.load()
-            self._table = self._make_table(list(routes_of(snapshot.records).values()))
-            self._expected = {
-                key: self._store.canonical(key, document)
-                for key, document in self._table.records.items()
-            }
-            self._reconcile(snapshot)
+            await in_thread(self._remember, snapshot)
+            await self._reconcile(snapshot)
             await self._store_changes({})
+
+    def _remember(self, snapshot: Snapshot) -> None:
+        self._table = self._make_table(list(routes_of(snapshot.records).values()))
+        self._expected = {
+            key: self._store.canonical(key, document)
+            for key, document in self._table.records.items()
+        }
 
     async def wait_live(self) -> None:
         """Return when what the store holds is served.
@@ -206,7 +215,7 @@ class RouteWriter:
             except StoreCorrupt as error:
                 # Broken while we run: the table still knows everything, so nothing is lost.
                 self._log.error("Will repair the stored routes: %s", error)
-                self._reconcile(Snapshot({}, self._generation))
+                await self._reconcile(Snapshot({}, self._generation))
                 return dict(self._table.routes)
             if not await self._differs(snapshot):
                 return dict(self._table.routes)
@@ -217,14 +226,14 @@ class RouteWriter:
                     snapshot.generation,
                     self._generation,
                 )
-            self._reconcile(snapshot)
-            return await anyio.to_thread.run_sync(routes_of, snapshot.records)
+            await self._reconcile(snapshot)
+            return await in_thread(routes_of, snapshot.records)
 
     async def _differs(self, snapshot: Snapshot) -> bool:
         if self._repairs or snapshot.generation != self._generation:
             return True
         # Ten thousand routes take some ten milliseconds to compare.
-        return await anyio.to_thread.run_sync(lambda: snapshot.records != self._expected)
+        return await in_thread(lambda: snapshot.records != self._expected)
 
     async def repair(self) -> None:
         """If the store was seen to differ from what it should hold, write the difference.
@@ -238,10 +247,11 @@ class RouteWriter:
             self._wake.set()
             await group.wait()
 
-    def _reconcile(self, snapshot: Snapshot) -> None:
+    async def _reconcile(self, snapshot: Snapshot) -> None:
         """Note what must be written to turn what the store holds into what it should hold."""
+        repairs = partial(Batch.between, snapshot.records, self._expected, generation=1)
+        self._repairs = await in_thread(repairs)
         self._generation = max(self._generation, snapshot.generation)
-        self._repairs = Batch.between(snapshot.records, self._expected, generation=1)
         self._uncertain = False
 
     async def _run(self) -> None:
@@ -252,7 +262,7 @@ class RouteWriter:
                     self._wake = anyio.Event()
                     group, self._gathering = self._gathering, _Group()
                     async with self._flying(group):
-                        await self._commit_group(group)
+                        await self._commit(group)
         finally:
             self._fail_waiting()
 
@@ -276,49 +286,53 @@ class RouteWriter:
             self._in_flight = None
             group.finish()
 
-    async def _commit_group(self, group: _Group) -> None:
-        try:
-            await self._commit(group.changes)
-        except RecordRefused:
-            if len(group.changes) < 2:
-                raise
-            # One of them can't be stored; the others must not wait for it.
-            for routespec, route in group.changes.items():
-                try:
-                    await self._commit({routespec: route})
-                except RecordRefused as error:
-                    group.refused[routespec] = error
-
-    async def _commit(self, changes: Change) -> None:
+    async def _commit(self, group: _Group) -> None:
         async with self._storing:
             if self._uncertain:
-                self._reconcile(await self._store.load())
-            await self._store_changes(changes)
+                await self._reconcile(await self._store.load())
+            try:
+                await self._store_changes(group.changes)
+            except RecordRefused:
+                if len(group.changes) < 2:
+                    raise
+                # One of them can't be stored; the others must not suffer for it.
+                for routespec, route in group.changes.items():
+                    try:
+                        await self._store_changes({routespec: route})
+                    except RecordRefused as error:
+                        group.refused[routespec] = error
         await self.wait_live()
 
     async def _store_changes(self, changes: Change) -> None:
         """Fold the changes and the outstanding repairs into one batch and store it."""
         before = {routespec: self._table.routes.get(routespec) for routespec in changes}
-        changed = self._table.update(changes)
-        puts = {key: doc for key, doc in self._repairs.puts.items() if key not in changed}
-        puts |= {key: doc for key, doc in changed.items() if doc is not None}
-        deletes = {key for key in self._repairs.deletes if key not in changed}
-        deletes |= {key for key, doc in changed.items() if doc is None}
-        if not (puts or deletes):
-            return
         attempted = False
         try:
-            batch = Batch(self._generation + 1, puts, frozenset(deletes))
-            expected = {key: self._store.canonical(key, document) for key, document in puts.items()}
+            change = partial(self._next_batch, changes)
+            # A burst takes tens of milliseconds, which the event loop can't spare.
+            many = len(changes) + len(self._repairs.puts) > _MANY
+            batch, expected = await in_thread(change) if many else change()
+            if not batch:
+                return
             attempted = True
             await self._store.apply(batch)
         except BaseException as error:
             self._table.update(before)
             # A lost answer may hide a success; so may a cancelled call.
-            self._uncertain = attempted and not isinstance(error, FencedError | RecordRefused)
+            self._uncertain = attempted and not isinstance(error, FencedError)
             raise
         self._expected.update(expected)
-        for key in deletes:
+        for key in batch.deletes:
             self._expected.pop(key, None)
         self._generation = batch.generation
         self._repairs = Batch(1)
+
+    def _next_batch(self, changes: Change) -> tuple[Batch, dict[Key, Document]]:
+        """Enter the changes into the table; what to store, and how the store will return it."""
+        changed = self._table.update(changes)
+        puts = {key: doc for key, doc in self._repairs.puts.items() if key not in changed}
+        puts |= {key: doc for key, doc in changed.items() if doc is not None}
+        deletes = {key for key in self._repairs.deletes if key not in changed}
+        deletes |= {key for key, doc in changed.items() if doc is None}
+        batch = Batch(self._generation + 1, puts, frozenset(deletes))
+        return batch, {key: self._store.canonical(key, document) for key, document in puts.items()}

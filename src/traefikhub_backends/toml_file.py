@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple, TypeVar
 
 import anyio
-import anyio.to_thread
 from traitlets import Unicode, default
 
 from traefikhub.stores import (
@@ -28,6 +27,7 @@ from traefikhub.stores import (
     StoreCorrupt,
     StoreError,
     StoreUnavailable,
+    in_thread,
 )
 from traefikhub_backends._ownership import Ownership
 from traefikhub_backends._toml_text import TextError, Texts, join, parse, render
@@ -130,7 +130,7 @@ class TomlFileStore(RouteStore):
     async def _in_thread(self, work: Callable[[], _T]) -> _T:
         try:
             # A write that has begun is seen through: cancelling waits for it.
-            return await anyio.to_thread.run_sync(work)
+            return await in_thread(work)
         except OSError as error:
             where = error.filename or self._file
             raise StoreUnavailable(
@@ -215,18 +215,20 @@ class TomlFileStore(RouteStore):
         self._cached = _Content(signature, Snapshot(records, batch.generation), texts)
 
     def _load_for_apply(self) -> _Content:
-        """The records to change. What others did to the file since it was last seen counts."""
+        """The records to change: those that this owner knows, whatever others did to the file.
+
+        A batch says what changed since the last one; laid upon a file that somebody emptied, it
+        would leave Traefik with little more than itself.
+        """
         known = self._cached
+        if known is None:
+            return self._load()
         try:
-            content = self._load()
+            if self._load().signature != known.signature:
+                self.log.warning("%s was changed by another program; undoing that", self._file)
         except StoreCorrupt as error:
-            if not known:
-                raise
             self.log.error("Replacing a broken routes file with what it held before: %s", error)
-            return known
-        if known and content.signature != known.signature:
-            self.log.warning("%s was changed by another program", self._file)
-        return content
+        return known
 
     def _write(self, path: Path, content: bytes) -> _Signature:
         """Replace a file so that a reader, or a crash, sees the old content or the new."""

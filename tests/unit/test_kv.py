@@ -24,7 +24,7 @@ from traefikhub.stores import (
     StoreError,
     StoreUnavailable,
 )
-from traefikhub.stores._layout import canonical, keys_of, read_records, require_distinct
+from traefikhub.stores._layout import canonical, keys_of, read_records
 from traefikhub.testing._documents import private_records, traefik_records
 from traefikhub.testing._suite import dangling, router_set
 
@@ -144,11 +144,40 @@ def test_what_has_no_form_is_refused(name: str, document: Any) -> None:
         keys_of(Key("http/routers", name), document)
 
 
-def test_names_that_differ_in_case_are_refused_only_where_traefik_reads() -> None:
-    require_distinct([Key("jupyterhub/routes", "a"), Key("jupyterhub/routes", "A")])
-    require_distinct([Key("http/routers", "a"), Key("http/services", "A")])
-    with pytest.raises(RecordRefused, match="differ only in case"):
-        require_distinct([Key("http/routers", "lab"), Key("http/routers", "Lab")])
+@pytest.mark.parametrize(
+    ("first", "then"),
+    [
+        ([], ["lab", "Lab"]),
+        (["lab"], ["Lab"]),
+        (["lab"], ["lab", "LAB"]),
+    ],
+)
+async def test_names_that_differ_in_case_are_refused_where_traefik_reads(
+    first: list[str], then: list[str]
+) -> None:
+    rule: Document = {"rule": "r"}
+    async with MemoryKv({}) as store:
+        private = {Key("jupyterhub/routes", name): rule for name in ("a", "A")}
+        await store.apply(Batch(1, private))
+        await store.apply(Batch(2, {Key("http/routers", name): rule for name in first}))
+        before = dict(store.server)
+        with pytest.raises(RecordRefused, match="differ only in case"):
+            await store.apply(Batch(3, {Key("http/routers", name): rule for name in then}))
+        assert store.server == before
+        await store.apply(Batch(3, {Key("http/services", "LAB"): rule}))
+        renamed: dict[Key, Document] = {Key("http/routers", "lAB"): rule}
+        await store.apply(Batch(4, renamed, frozenset(Key("http/routers", name) for name in first)))
+
+
+async def test_keys_deleted_by_hand_are_no_take_over() -> None:
+    async with MemoryKv({}) as store:
+        await store.apply(Batch(1, ROUTE))
+        store.server.clear()
+        await store.apply(Batch(2, ROUTE))
+        assert (await store.load()).generation == 2
+        async with MemoryKv(store.server):
+            with pytest.raises(FencedError):
+                await store.apply(Batch(3, ROUTE))
 
 
 async def test_only_changed_keys_are_sent() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 import subprocess
@@ -25,6 +26,7 @@ def mode(path: Path) -> int:
 @contextmanager
 def used(path: Path) -> Iterator[RunDir]:
     run_dir = RunDir(path)
+    run_dir.acquire()
     try:
         yield run_dir
     finally:
@@ -36,16 +38,39 @@ def test_it_is_made_for_its_owner_alone(tmp_path: Path) -> None:
         assert mode(tmp_path / "deep" / "run") == 0o700
 
 
-def test_one_that_others_could_read_is_closed_to_them(tmp_path: Path) -> None:
-    tmp_path.chmod(0o755)
+def test_one_that_exists_keeps_its_mode(tmp_path: Path) -> None:
+    tmp_path.chmod(0o750)
     with used(tmp_path):
-        assert mode(tmp_path) == 0o700
+        assert mode(tmp_path) == 0o750
+
+
+def test_one_that_everybody_may_write_to_is_refused(tmp_path: Path) -> None:
+    tmp_path.chmod(0o1777)
+    with pytest.raises(TraefikUnusable, match=r"everybody.*c\.TraefikProxy\.run_dir"):
+        RunDir(tmp_path).acquire()
+    assert list(tmp_path.iterdir()) == []
+    assert mode(tmp_path) == 0o1777
+
+
+def test_a_disk_without_room_is_told_and_leaves_no_lock(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "pwrite", full)
+        with pytest.raises(TraefikUnusable, match="No space left on device"):
+            RunDir(tmp_path).acquire()
+    assert list(tmp_path.iterdir()) == []
+    with used(tmp_path):
+        pass
 
 
 def test_a_second_hub_is_refused_naming_the_process(tmp_path: Path) -> None:
     with used(tmp_path):
         with pytest.raises(TraefikUnusable) as caught:
-            RunDir(tmp_path)
+            RunDir(tmp_path).acquire()
         assert f"process {os.getpid()}" in str(caught.value)
         assert str(tmp_path) in str(caught.value)
         assert SETTING in str(caught.value)
@@ -54,7 +79,7 @@ def test_a_second_hub_is_refused_naming_the_process(tmp_path: Path) -> None:
 def test_the_refusal_names_the_other_process_not_this_one(tmp_path: Path) -> None:
     code = (
         "import sys; from traefikhub.traefik.rundir import RunDir\n"
-        "held = RunDir(sys.argv[1]); print('held', flush=True); sys.stdin.read()"
+        "held = RunDir(sys.argv[1]); held.acquire(); print('held', flush=True); sys.stdin.read()"
     )
     with subprocess.Popen(
         [sys.executable, "-c", code, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
@@ -62,13 +87,14 @@ def test_the_refusal_names_the_other_process_not_this_one(tmp_path: Path) -> Non
         assert other.stdout
         assert other.stdout.readline() == b"held\n"
         with pytest.raises(TraefikUnusable, match=f"process {other.pid}"):
-            RunDir(tmp_path)
+            RunDir(tmp_path).acquire()
     with used(tmp_path):  # it ended without unlocking, as a killed Hub does
         pass
 
 
 def test_an_unlocked_one_can_be_used_again_and_keeps_no_lock_file(tmp_path: Path) -> None:
     run_dir = RunDir(tmp_path)
+    run_dir.acquire()
     run_dir.unlock()
     run_dir.unlock()
     assert list(tmp_path.iterdir()) == []
@@ -106,7 +132,7 @@ def test_a_place_that_cannot_be_used_is_named_with_the_setting(tmp_path: Path) -
     (tmp_path / "file").write_text("")
     for path in (tmp_path / "file", tmp_path / "file" / "run"):
         with pytest.raises(TraefikUnusable) as caught:
-            RunDir(path)
+            RunDir(path).acquire()
         assert str(path) in str(caught.value)
         assert SETTING in str(caught.value)
 

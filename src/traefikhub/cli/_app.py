@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,14 @@ from traefikhub.cli._demo import Demo, DemoError
 from traefikhub.traefik import TraefikError
 
 __all__ = ["TraefikHubApp", "main"]
+
+
+def _say(text: str) -> None:
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        # Nobody reads any more, as after "| head"; what runs is stopped in order all the same.
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115
 
 
 class DemoApp(Application):
@@ -43,7 +52,7 @@ class DemoApp(Application):
         if self.extra_args:
             self.exit(f"traefikhub demo takes no argument {self.extra_args[0]!r}; see --help")
         try:
-            Demo(port=self.port, say=lambda text: print(text, flush=True)).run()
+            Demo(port=self.port, say=_say).run()
         except (DemoError, TraefikError) as error:
             self.exit(f"traefikhub demo: {error}")
 

@@ -58,25 +58,26 @@ class Demo:
             DemoError: it can't start; nothing is left running.
             TraefikUnusable: there is no usable Traefik.
         """
+        with _signals_as_stop():
+            try:
+                self._run()
+            except _Stop:
+                self._say("Stopped.")
+
+    def _run(self) -> None:
         program = find_traefik()
         require_supported(version_of(program), program)
         if importlib.util.find_spec("jupyterlab") is None:
             raise DemoError('JupyterLab is missing: pip install "traefikhub[demo]" brings it')
         port = _choose_port(self._port)
-        with (
-            _signals_as_stop(),
-            tempfile.TemporaryDirectory(
-                prefix="traefikhub-demo-", ignore_cleanup_errors=True
-            ) as directory,
-        ):
-            try:
-                self._run_in(Path(directory), port)
-            except _Stop:
-                self._say("Stopped.")
+        with tempfile.TemporaryDirectory(
+            prefix="traefikhub-demo-", ignore_cleanup_errors=True
+        ) as directory:
+            self._run_in(Path(directory), port)
 
     def _run_in(self, directory: Path, port: int) -> None:
         url = f"http://127.0.0.1:{port}"
-        password = secrets.token_urlsafe(9)
+        password = secrets.token_hex(6)
         config = directory / "jupyterhub_config.py"
         config.write_text(_config(directory, url, password))
         log = directory / "jupyterhub.log"
@@ -206,7 +207,10 @@ def _signals_as_stop() -> Iterator[None]:
             signal.signal(each, signal.SIG_IGN)
         raise _Stop
 
-    before = {each: signal.signal(each, stop) for each in signals}
+    before = {}
+    for each in signals:
+        if signal.getsignal(each) != signal.SIG_IGN:  # as under nohup
+            before[each] = signal.signal(each, stop)
     try:
         yield
     finally:

@@ -29,6 +29,7 @@ from traefikhub.stores._errors import (
 )
 from traefikhub.stores._interface import RouteStore
 from traefikhub.stores._kv import Change, Guard, KeyValueStore
+from traefikhub.threads import in_thread
 
 __all__ = [
     "ENTRY_POINT_GROUP",
@@ -51,6 +52,7 @@ __all__ = [
     "StoreNotFound",
     "StoreUnavailable",
     "check_document",
+    "in_thread",
     "installed_stores",
     "is_private",
     "resolve_store",

@@ -4,36 +4,25 @@ from __future__ import annotations
 
 import secrets
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 import anyio
-import anyio.to_thread
-from traitlets import Unicode
+from traitlets import TraitError, Unicode, validate
 
-from traefikhub.stores._batch import (
-    GENERATION_HEADER,
-    GENERATION_MARKER,
-    Batch,
-    Document,
-    Key,
-    Snapshot,
-    is_private,
-)
-from traefikhub.stores._errors import FencedError, StoreCorrupt, StoreError
+from traefikhub.stores._batch import Batch, Document, Key, Snapshot
+from traefikhub.stores._errors import FencedError, RecordRefused, StoreCorrupt, StoreError
 from traefikhub.stores._interface import RouteStore
-from traefikhub.stores._layout import canonical, keys_of, read_records, require_distinct
+from traefikhub.stores._layout import canonical
+from traefikhub.stores._memory import paused_gc
+from traefikhub.stores._transactions import Change, KnownKeys, Plan, portions
+from traefikhub.threads import in_thread
 
 __all__ = ["Change", "Guard", "KeyValueStore"]
 
 _OWNER: Final = "jupyterhub/owner"
-
-
-class Change(NamedTuple):
-    """A put, or a delete if ``value`` is None, of one key below the prefix."""
-
-    path: str
-    value: str | None
+_MANY: Final = 100
+"""Records of a batch from which it is prepared in a thread: some milliseconds."""
 
 
 class Guard(NamedTuple):
@@ -56,10 +45,25 @@ class KeyValueStore(RouteStore):
         different ones.""",
     ).tag(config=True)
 
+    @validate("prefix")
+    def _check_prefix(self, proposal: dict[str, Any]) -> str:
+        prefix: str = proposal["value"]
+        if not prefix or "" in prefix.split("/"):
+            raise TraitError(
+                f"c.{type(self).__name__}.prefix = {prefix!r}: one word or more, joined by single "
+                "slashes, none at either end"
+            )
+        return prefix
+
     @property
     @abstractmethod
     def transaction_limit(self) -> int:
         """How many changes one ``transact`` takes, its guard not counted."""
+
+    @property
+    def transaction_bytes(self) -> int | None:
+        """How many bytes of keys and values one ``transact`` takes; None: whatever comes."""
+        return None
 
     @abstractmethod
     async def read_all(self) -> dict[str, str]:
@@ -98,8 +102,9 @@ class KeyValueStore(RouteStore):
         super().__init__(**kwargs)
         self._state = ""  # "reading" or "writing" while open
         self._token = ""
-        # What the store is known to hold, by record; None when that is unknown.
-        self._keys: Mapping[Key, Mapping[str, str]] | None = None
+        self._known: KnownKeys | None = None  # None when what the server holds is unknown
+        # A load that ends after a write it did not see would pass for what the store holds.
+        self._busy = anyio.Lock()
 
     def canonical(self, key: Key, document: Document) -> Document:
         """Traefik's sections come back as strings, tables and lists."""
@@ -107,7 +112,7 @@ class KeyValueStore(RouteStore):
 
     async def open(self, *, read_only: bool = False) -> None:
         """Connect, and unless ``read_only`` put a new owner token into the store."""
-        self._keys = None
+        self._known = None
         try:
             await self.connect()
             if not read_only:
@@ -129,16 +134,19 @@ class KeyValueStore(RouteStore):
     async def load(self) -> Snapshot:
         """Everything below the prefix, by one read."""
         self._require("reading", "writing")
+        async with self._busy:
+            return await self._load()
+
+    async def _load(self) -> Snapshot:
         flat = await self.read_all()
         flat.pop(_OWNER, None)
         try:
-            # Tens of milliseconds for ten thousand routes.
-            records, keys = await anyio.to_thread.run_sync(read_records, flat)
-            generation = _generation_in(records.pop(GENERATION_MARKER, None))
+            # Tenths of a second for ten thousand routes.
+            known = await in_thread(_read, flat)
         except ValueError as error:
             raise StoreCorrupt(f"{self.prefix}/ in {self.provider_name}: {error}") from error
-        self._keys = keys
-        return Snapshot(records, generation)
+        self._known = known
+        return known.snapshot
 
     async def apply(self, batch: Batch) -> None:
         """Send the keys that differ from what the store is known to hold.
@@ -147,29 +155,50 @@ class KeyValueStore(RouteStore):
         anything that is missing, the marker last.
         """
         self._require("writing")
-        after = {key: keys_of(key, document) for key, document in batch.puts.items()}
-        if self._keys is None:
-            await self.load()
-        before = self._keys or {}
-        known = {key: own for key, own in before.items() if key not in batch.deletes} | after
-        require_distinct(known)
-        marker_key, marker = batch.marker
-        turns = _turns(batch, before)
-        changes = [
-            _difference(before.get(key, {}), after.get(key, {}))
-            for key in sorted(turns, key=turns.__getitem__)
-        ]
-        changes.append(_difference({}, keys_of(marker_key, marker)))
+        async with self._busy:
+            await self._apply(batch)
+
+    async def _apply(self, batch: Batch) -> None:
+        if self._known is None:
+            await self._load()
+        known, self._known = self._known, None  # until it is known that all of it happened
+        assert known is not None
+
+        def prepare() -> tuple[Plan, list[list[Change]]]:
+            plan = known.plan(batch)
+            # All before anything is sent: what is refused in the midst would be half-applied.
+            return plan, list(
+                portions(plan.changes, self.transaction_limit, self.transaction_bytes)
+            )
+
+        try:
+            if len(batch.puts) + len(batch.deletes) > _MANY:
+                plan, transactions = await in_thread(prepare)
+            else:
+                plan, transactions = prepare()
+        except RecordRefused:
+            self._known = known
+            raise
+        for changes in transactions:
+            await self._transact_as_owner(changes)
+        known.commit(batch, plan)
+        self._known = known
+
+    async def _transact_as_owner(self, changes: Sequence[Change]) -> None:
         guard = Guard(_OWNER, self._token)
-        self._keys = None  # until it is known that all of it happened
-        for portion in _portions(changes, self.transaction_limit):
-            if not await self.transact(portion, guard):
-                raise FencedError(
-                    f"another writer has taken over {self.prefix}/ in {self.provider_name}; this "
-                    "one writes no more. Give each Hub a prefix of its own "
-                    f"(c.{type(self).__name__}.prefix)."
-                )
-        self._keys = known
+        if await self.transact(changes, guard):
+            return
+        if _OWNER not in await self.read_all():
+            # Somebody deleted our keys; nobody took over. What is lost, the caller will repair.
+            self.log.warning("The keys of %s/ were deleted by hand", self.prefix)
+            await self.transact([Change(_OWNER, self._token)], None)
+            if await self.transact(changes, guard):
+                return
+        raise FencedError(
+            f"another writer has taken over {self.prefix}/ in {self.provider_name}; this one "
+            "writes no more. Give each Hub a prefix of its own "
+            f"(c.{type(self).__name__}.prefix)."
+        )
 
     def _require(self, *states: str) -> None:
         if self._state not in states:
@@ -179,73 +208,6 @@ class KeyValueStore(RouteStore):
             )
 
 
-def _generation_in(marker: Document) -> int:
-    """The generation that the marker shows; 0 if there is none.
-
-    Raises:
-        ValueError: it shows something else.
-    """
-    match marker:
-        case None:
-            return 0
-        case {"headers": {"customResponseHeaders": dict(headers)}}:
-            text = headers.get(GENERATION_HEADER)
-            if isinstance(text, str) and text.isdecimal():
-                return int(text)
-    raise ValueError(f"the generation marker {GENERATION_MARKER.name} is damaged: {marker}")
-
-
-def _difference(old: Mapping[str, str], new: Mapping[str, str]) -> list[Change]:
-    """What turns the keys of one record into others."""
-    puts = [Change(path, value) for path, value in new.items() if old.get(path) != value]
-    return puts + [Change(path, None) for path in old if path not in new]
-
-
-def _portions(records: Sequence[Sequence[Change]], limit: int) -> Iterator[list[Change]]:
-    """Fill transactions in the order given; a record that fits into one is not torn apart."""
-    portion: list[Change] = []
-    for changes in records:
-        if portion and len(portion) + len(changes) > limit:
-            yield portion
-            portion = []
-        portion.extend(changes)
-        while len(portion) > limit:
-            yield portion[:limit]
-            portion = portion[limit:]
-    if portion:
-        yield portion
-
-
-def _turns(batch: Batch, before: Mapping[Key, Mapping[str, str]]) -> dict[Key, tuple[int, int]]:
-    """When each record of a batch is written, should it not fit into one transaction.
-
-    What routers name comes before them, parents before children; they go in reverse.
-    """
-    parents = {
-        key.name: list(_parents(keys_of(key, document)))
-        for key, document in batch.puts.items()
-        if key.section == "http/routers"
-    }
-    for key in batch.deletes:
-        if key.section == "http/routers":
-            parents.setdefault(key.name, list(_parents(before.get(key, {}))))
-    depths: dict[str, int] = {}
-
-    def depth(name: str) -> int:
-        if name not in depths:
-            depths[name] = 0  # should they name each other in a circle
-            depths[name] = 1 + max(map(depth, parents.get(name, ())), default=0)
-        return depths[name]
-
-    turns: dict[Key, tuple[int, int]] = {}
-    for key in batch.puts:
-        is_router = key.section == "http/routers"
-        turns[key] = (1, depth(key.name)) if is_router else (4 if is_private(key.section) else 0, 0)
-    for key in batch.deletes:
-        is_router = key.section == "http/routers"
-        turns[key] = (2, -depth(key.name)) if is_router else (3, 0)
-    return turns
-
-
-def _parents(own: Mapping[str, str]) -> Iterator[str]:
-    return (value for path, value in own.items() if path.split("/")[3:4] == ["parentRefs"])
+def _read(flat: Mapping[str, str]) -> KnownKeys:
+    with paused_gc():
+        return KnownKeys(flat)

@@ -14,7 +14,7 @@ from urllib.parse import quote, unquote
 from traefikhub.stores._batch import Document, Key, is_private
 from traefikhub.stores._errors import RecordRefused
 
-__all__ = ["canonical", "key_of", "keys_of", "read_records", "require_distinct"]
+__all__ = ["canonical", "key_of", "keys_of", "read_records"]
 
 _EMPTY_NAME: Final = "%"
 _EMPTY_TABLE: Final = "true"
@@ -131,22 +131,3 @@ def _with_lists(tree: Document) -> Document:
     if branches and all(str(index) in branches for index in range(len(branches))):
         return [branches[str(index)] for index in range(len(branches))]
     return branches
-
-
-def require_distinct(names: Iterable[Key]) -> None:
-    """Refuse names that Traefik's key-value providers take for one: they ignore case.
-
-    Raises:
-        RecordRefused: naming the two.
-    """
-    seen: dict[Key, Key] = {}
-    for key in names:
-        if is_private(key.section):
-            continue
-        folded = Key(key.section, key.name.casefold())
-        other = seen.setdefault(folded, key)
-        if other != key:
-            raise RecordRefused(
-                f"{key.section}: {other.name!r} and {key.name!r} differ only in case, which "
-                "Traefik's key-value providers ignore"
-            )

@@ -13,6 +13,7 @@ from traefikhub.testing._child import batch_of
 from traefikhub.testing._hooks import Hooks, ServerControl
 from traefikhub.testing._promises import Promise, proves
 from traefikhub.testing._suite import run
+from traefikhub.threads import in_thread
 
 __all__ = ["TroubleTests"]
 
@@ -37,7 +38,7 @@ class TroubleTests(Hooks):
             for generation in range(1, 4):
                 async with self.make_store(prefix, server) as store:
                     await store.apply(batch_of(generation))
-                    await anyio.to_thread.run_sync(_restart, server)
+                    await in_thread(_restart, server)
                     await _until_it_answers(store)
                     assert await store.load() == Snapshot(batch_of(generation).puts, generation), (
                         f"generation {generation} is gone after a restart of the server"
@@ -61,7 +62,7 @@ class TroubleTests(Hooks):
             store.timeout = 2.0
             async with store:
                 await store.apply(batch_of(1))
-                await anyio.to_thread.run_sync(begin)
+                await in_thread(begin)
                 try:
                     for name, operation in {
                         "load()": store.load,
@@ -70,7 +71,7 @@ class TroubleTests(Hooks):
                     }.items():
                         await self._fails(name, operation, store.timeout, trouble)
                 finally:
-                    await anyio.to_thread.run_sync(end)
+                    await in_thread(end)
                 await _until_it_answers(store)
                 found = await store.load()
                 assert found in (

@@ -17,9 +17,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import quote, urlsplit
 
-import anyio
-import anyio.to_thread
-
+from traefikhub.threads import in_thread
 from traefikhub.traefik._errors import ApiRejected, NotLive
 from traefikhub.traefik.binary import Version, parse_version
 
@@ -195,7 +193,7 @@ class TraefikApi:
                 return poll.until_answered(timeout, pause)
 
         try:
-            return await anyio.to_thread.run_sync(work, abandon_on_cancel=True)
+            return await in_thread(work, abandon=True)
         finally:
             poll.cancelled.set()
 

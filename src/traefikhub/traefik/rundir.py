@@ -6,6 +6,7 @@ from __future__ import annotations
 import fcntl
 import os
 import secrets
+import stat
 import tempfile
 from contextlib import suppress
 from pathlib import Path
@@ -19,38 +20,53 @@ _SETTING: Final = "c.TraefikProxy.run_dir"
 
 
 class RunDir:
-    """A directory of mode 0700, locked for as long as this process uses it.
+    """A private directory, locked for as long as this process uses it.
 
-    Raises:
-        TraefikUnusable: it can't be made or written, or another live Hub uses it.
+    Args:
+        path: made by ``acquire``, with mode 0700, if it is absent.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path).expanduser().absolute()
+        self._lock: int | None = None
+
+    def acquire(self) -> None:
+        """Make the directory and lock it.
+
+        Raises:
+            TraefikUnusable: it can't be made or written, others may write to it, or another live
+                Hub uses it.
+        """
         try:
             self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self.path.chmod(0o700)
+            if self.path.stat().st_mode & stat.S_IWOTH:
+                raise TraefikUnusable(
+                    f"the proxy's directory {self.path} may be written by everybody. Choose a "
+                    f"private one ({_SETTING}), or change its mode to 0700."
+                )
             lock = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            self._lock = lock
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                # Its holder may have removed the file since it was opened here.
+                if os.fstat(lock).st_ino != os.stat(self.path / "lock").st_ino:
+                    raise BlockingIOError
+            except (BlockingIOError, FileNotFoundError):
+                holder = os.pread(lock, 40, 0).decode(errors="replace").strip() or "unknown"
+                self._lock = None
+                os.close(lock)
+                raise TraefikUnusable(
+                    f"another JupyterHub (process {holder}) uses {self.path}. Stop it, or give "
+                    f"this one a directory of its own ({_SETTING})."
+                ) from None
+            os.truncate(lock, 0)
+            os.pwrite(lock, str(os.getpid()).encode(), 0)
         except OSError as error:
+            self.unlock()
             raise TraefikUnusable(
                 f"the proxy's directory {self.path} can't be used: {error.strerror}. Make it "
-                f"writable for the Hub's user, or set {_SETTING}."
+                f"writable for the Hub's user, with room on its disk, or set {_SETTING}."
             ) from error
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            # Its holder may have removed the file since it was opened here.
-            if os.fstat(lock).st_ino != os.stat(self.path / "lock").st_ino:
-                raise FileNotFoundError
-        except OSError as error:
-            holder = os.pread(lock, 40, 0).decode(errors="replace").strip() or "unknown"
-            os.close(lock)
-            raise TraefikUnusable(
-                f"another JupyterHub (process {holder}) uses {self.path}. Stop it, or give this "
-                f"one a directory of its own ({_SETTING})."
-            ) from error
-        os.truncate(lock, 0)
-        os.pwrite(lock, str(os.getpid()).encode(), 0)
-        self._lock: int | None = lock
 
     def unlock(self) -> None:
         """Let others use the directory. Idempotent."""
@@ -75,8 +91,8 @@ class RunDir:
         return made
 
 
-def write_private(path: Path, text: str) -> None:
-    """Replace a file that only its owner may read.
+def write_private(path: Path, text: str, setting: str = _SETTING) -> None:
+    """Replace a file that only its owner may read; ``setting`` decides where it is.
 
     Raises:
         TraefikUnusable: it can't be written.
@@ -90,4 +106,4 @@ def write_private(path: Path, text: str) -> None:
     except OSError as error:
         with suppress(OSError):
             os.unlink(temporary)
-        raise TraefikUnusable(f"{path} can't be written: {error.strerror} ({_SETTING})") from error
+        raise TraefikUnusable(f"{path} can't be written: {error.strerror} ({setting})") from error

@@ -1,0 +1,209 @@
+"""Asking a consul agent over HTTP: time limits, repetition, and what its answers mean."""
+
+from __future__ import annotations
+
+import json
+import re
+import ssl
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from traefikhub.stores import RecordRefused, StoreError, StoreUnavailable
+
+__all__ = ["Agent", "check_tls_files", "system_authorities"]
+
+
+class Agent:
+    """A consul agent. Every method blocks, for a small multiple of ``timeout`` at the most.
+
+    Of py-consul it uses the session and the addresses. The methods above them can't do what is
+    needed: its transactions carry neither token nor datacenter, the environment's token overrides
+    the one given, redirects are followed, token and all, and there is one time limit for every
+    read from a socket instead of one for the whole call.
+    """
+
+    def __init__(self, http: Any, where: str, token: str, datacenter: str, timeout: float) -> None:
+        self.where = where + (f", datacenter {datacenter}" if datacenter else "")
+        self._http = http
+        self._timeout = timeout
+        # Compressing takes longer than sending to one's own agent.
+        self._headers = {"Accept-Encoding": "identity"} | (
+            {"X-Consul-Token": token} if token else {}
+        )
+        self._parameters = [("dc", datacenter)] if datacenter else []
+        # No proxy, no .netrc, no other certificate authorities out of the environment.
+        http.session.trust_env = False
+
+    def close(self) -> None:
+        """Close the connections; py-consul's own method doesn't."""
+        self._http.session.close()
+
+    def get(self, key: str, *, recurse: bool = False) -> Iterator[dict[str, Any]]:
+        """What consul holds under a key, or under all that begin with it.
+
+        Not from an agent's or follower's memory: as of a moment after this was called.
+        """
+        parameters = [("consistent", "1"), *([("recurse", "1")] if recurse else [])]
+        status, text = self._ask("GET", f"/v1/kv/{key}", parameters)
+        return self._entries("[]" if status == 404 else text)
+
+    def _entries(self, text: str) -> Iterator[dict[str, Any]]:
+        """One after another, each forgotten before the next.
+
+        Read at once, those of ten thousand routes would hold up the event loop's thread for a
+        tenth of a second: the parser doesn't let go of Python's lock, and so many new objects set
+        off the garbage collector.
+        """
+        try:
+            yield from _items(text)
+        except ValueError as error:
+            raise self._stranger(text) from error
+
+    def transact(self, operations: list[Any], *, guarded: bool = False) -> list[Any] | None:
+        """Make the operations all at once; what consul tells of each that wrote something.
+
+        Returns:
+            None if the first is a guard (``guarded``) and the only one to fail.
+
+        Raises:
+            RecordRefused: it is larger than consul takes.
+            StoreUnavailable: no answer, or the token may not do that.
+            StoreError: consul rejects it.
+        """
+        body = json.dumps(operations, ensure_ascii=False).encode()
+        status, text = self._ask("PUT", "/v1/txn", [], body)
+        try:
+            answer = json.loads(text)
+            results: list[Any] = answer["Results"] or []
+            failed = [each["OpIndex"] for each in answer["Errors"] or []]
+            reasons = "; ".join(sorted({each["What"] for each in answer["Errors"] or []}))
+        except (ValueError, KeyError, TypeError) as error:
+            raise self._stranger(text) from error
+        if status == 200 and not failed:
+            return results
+        if "ermission denied" in reasons:
+            raise self._denied(reasons)
+        if guarded and failed == [0]:
+            return None
+        raise StoreError(
+            f"{self.where} rejects a transaction, and has done nothing of it: {reasons}"
+        )
+
+    def _ask(
+        self, method: str, path: str, parameters: list[tuple[str, str]], body: bytes | None = None
+    ) -> tuple[int, str]:
+        """Status (200, 404 or 409) and text of an answer.
+
+        Every question of this store may be repeated, so that is done while there is time.
+        """
+        url = self._http.uri(path, parameters + self._parameters)
+        deadline = time.monotonic() + self._timeout
+        pause = 0.02
+        while True:
+            cause: Exception | None = None
+            try:
+                status, text = self._attempt(method, url, body, deadline)
+            except OSError as error:  # those of requests, too
+                cause, trouble = error, _reason(error)
+                if "CERTIFICATE_VERIFY_FAILED" in trouble:
+                    raise StoreUnavailable(
+                        f"{self.where}: {trouble} (c.ConsulStore.ca_cert)"
+                    ) from error
+            else:
+                if status in (200, 404, 409):
+                    return status, text
+                trouble = f"it answers {status} {text[:300].strip()!r}"
+                if status in (401, 403):
+                    raise self._denied(text[:300].strip())
+                if status == 413:
+                    raise RecordRefused(
+                        f"{self.where} refuses {len(body or b'')} bytes at once: {trouble} "
+                        "(c.ConsulStore.max_request_bytes)"
+                    )
+                if status < 500 and status != 429:
+                    raise StoreError(f"{self.where}: {trouble}")
+            if time.monotonic() + pause >= deadline:
+                raise StoreUnavailable(
+                    f"{self.where}: {trouble}; given up after {self._timeout:g} s "
+                    "(c.ConsulStore.url, c.ConsulStore.timeout)"
+                ) from cause
+            time.sleep(pause)
+            pause = min(2 * pause, 0.5)
+
+    def _attempt(
+        self, method: str, url: str, body: bytes | None, deadline: float
+    ) -> tuple[int, str]:
+        answer = self._http.session.request(
+            method,
+            url,
+            data=body,
+            headers=self._headers,
+            verify=self._http.verify,
+            cert=self._http.cert,
+            timeout=max(deadline - time.monotonic(), 0.01),  # for each read from the socket
+            stream=True,
+            allow_redirects=False,
+        )
+        with answer:
+            pieces = []
+            for piece in answer.iter_content(1 << 16):
+                pieces.append(piece)
+                if time.monotonic() > deadline:
+                    raise TimeoutError("the answer takes too long")
+        text = b"".join(pieces).decode(errors="replace")
+        if answer.status_code == 404 and "X-Consul-Index" not in answer.headers:
+            raise self._stranger(text)  # it would pass for a store without a key
+        return answer.status_code, text
+
+    def _stranger(self, text: str) -> StoreError:
+        return StoreError(
+            f"{self.where} (c.ConsulStore.url) doesn't answer as consul does: {text[:100]!r}"
+        )
+
+    def _denied(self, what: str) -> StoreUnavailable:
+        return StoreUnavailable(
+            f"{self.where} refuses the token of c.ConsulStore.token: {what}. It needs the policy "
+            '"write" on the key_prefix of this store (c.ConsulStore.prefix, with a slash).'
+        )
+
+
+def check_tls_files(ca_cert: str, client_cert: str, client_key: str) -> None:
+    """Name the option of a file that can't be used; the HTTP library wouldn't."""
+    option = "ca_cert"
+    try:
+        context = ssl.create_default_context(cafile=ca_cert or None)
+        if client_cert:
+            option = "client_cert or .client_key"
+            # A key with a password is of no use to Traefik; without this, one would be asked for.
+            context.load_cert_chain(client_cert, client_key, password="")
+    except OSError as error:
+        raise StoreError(f"c.ConsulStore.{option}: {error}") from error
+
+
+def system_authorities() -> str | bool:
+    """Where this machine keeps the authorities that it trusts, as Traefik does; requests has its
+    own. True, for requests' own, if they are nowhere."""
+    paths = ssl.get_default_verify_paths()
+    return paths.cafile or paths.capath or True
+
+
+def _items(text: str) -> Iterator[Any]:
+    """The items of a JSON list, one after another."""
+    decode = json.JSONDecoder().raw_decode
+    between = re.compile(r"[\s,\[\]]*")
+    position = between.match(text).end()  # type: ignore[union-attr]
+    while position < len(text):
+        item, position = decode(text, position)
+        yield item
+        position = between.match(text, position).end()  # type: ignore[union-attr]
+
+
+def _reason(error: BaseException) -> str:
+    """The innermost system error: the layers above it only wrap each other's texts."""
+    reason, inner = str(error), error.__cause__ or error.__context__
+    while inner is not None:
+        if isinstance(inner, OSError):
+            reason = str(inner)
+        inner = inner.__cause__ or inner.__context__
+    return reason

@@ -1,0 +1,254 @@
+"""A small etcd client: several endpoints, one deadline for each operation, tokens that expire.
+
+It stands on the messages and stubs that pyetcd generated, not on pyetcd's client class. That one
+asks for a token once, in its constructor, and never again; sends a call that failed to no other
+endpoint, bars an endpoint that failed for five minutes, and asks for no leader.
+
+Every method blocks. Importing this module needs pyetcd, so it is imported on use.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+# Spawners fork, and their children only run another program. gRPC would halt its threads for each
+# fork, and write a line to stderr if it can't.
+os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "false")
+
+import grpc
+from pyetcd import etcdrpc
+
+from traefikhub.stores import RecordRefused, StoreError, StoreUnavailable
+
+__all__ = ["EtcdClient", "Login", "TlsFiles"]
+
+_PAUSE: Final = 0.1
+"""Seconds between rounds over the endpoints: an election takes about one second."""
+
+_CHANNEL_OPTIONS: Final = (
+    ("grpc.max_receive_message_length", -1),  # 4 MiB otherwise; ten thousand routes are more
+    # A server that is back is found soon; gRPC would wait up to two minutes.
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 500),
+    # A machine that is gone closes no connection. etcd takes no more than a ping in 5 seconds.
+    ("grpc.keepalive_time_ms", 10_000),
+    ("grpc.keepalive_timeout_ms", 5_000),
+    # A proxy to the internet is no way to etcd, and gRPC would use it even for loopback.
+    ("grpc.enable_http_proxy", 0),
+    # Two stores of one process share no connection, and so neither's trouble.
+    ("grpc.use_local_subchannel_pool", 1),
+)
+
+_SIZE: Final = "c.EtcdStore.max_request_bytes"
+
+_TOKEN_REFUSED: Final = (
+    "invalid auth token",  # expired, or the server was started anew
+    "revision of auth store is old",  # users or roles were changed since
+    "user name is empty",  # authentication was enabled since
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Login:
+    """Whom the client is."""
+
+    username: str
+    password: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class TlsFiles:
+    """PEM texts. Without ``root``, gRPC's own certificate authorities count."""
+
+    root: bytes | None
+    certificate: bytes | None
+    key: bytes | None = field(repr=False)
+
+
+class _Member:
+    """One endpoint and its connection, which gRPC makes and renews by itself."""
+
+    def __init__(self, target: str, tls: TlsFiles | None) -> None:
+        self.target = target
+        if tls:
+            credentials = grpc.ssl_channel_credentials(tls.root, tls.key, tls.certificate)
+            self.channel = grpc.secure_channel(target, credentials, options=_CHANNEL_OPTIONS)
+        else:
+            self.channel = grpc.insecure_channel(target, options=_CHANNEL_OPTIONS)
+        kv = etcdrpc.KVStub(self.channel)
+        self.range: Callable[..., Any] = kv.Range
+        self.txn: Callable[..., Any] = kv.Txn
+        self.authenticate: Callable[..., Any] = etcdrpc.AuthStub(self.channel).Authenticate
+
+
+class EtcdClient:
+    """Asks one endpoint after another until one answers or the deadline is over.
+
+    Args:
+        targets: ``host:port`` each.
+        tls: None for plain connections.
+        login: None if etcd needs none, or takes the client certificate's name.
+
+    Calls may be made by several threads. A call that fails may have had its effect.
+    """
+
+    def __init__(self, targets: Sequence[str], tls: TlsFiles | None, login: Login | None) -> None:
+        self._members = [_Member(target, tls) for target in targets]  # the most trusted first
+        self._where = ", ".join(targets)
+        self._settings = ".endpoints, .timeout" + (", .ca_cert, .client_cert" if tls else "")
+        self._login = login
+        self._token: str | None = None  # None: to be asked for; "": etcd wants none
+        self._closed = False
+
+    def close(self) -> None:
+        """Close all connections; calls that are on their way fail. Idempotent."""
+        self._closed = True
+        for member in self._members:
+            member.channel.close()
+
+    def range(self, request: Any, deadline: float) -> Any:
+        """Answer to a ``RangeRequest``. The deadline is one of ``time.monotonic``.
+
+        Raises:
+            StoreUnavailable: no endpoint answered in time, or etcd refuses this user.
+            StoreError: etcd refuses the request.
+        """
+        return self._call(lambda member: member.range, request, deadline)
+
+    def txn(self, request: Any, deadline: float) -> Any:
+        """Answer to a ``TxnRequest``, which may be sent more than once.
+
+        Raises:
+            RecordRefused: it is larger than etcd takes.
+            StoreUnavailable, StoreError: as ``range``.
+        """
+        return self._call(lambda member: member.txn, request, deadline)
+
+    def _call(
+        self, method: Callable[[_Member], Callable[..., Any]], request: Any, deadline: float
+    ) -> Any:
+        begun = time.monotonic()
+        failures: dict[str, str] = {}
+        while True:
+            members = self._members
+            for number, member in enumerate(members):
+                # A frozen one may take its share of the time left, not more.
+                share = (deadline - time.monotonic()) / (len(members) - number)
+                if share <= 0 or self._closed:
+                    break
+                try:
+                    answer = self._ask(member, method(member), request, time.monotonic() + share)
+                except grpc.RpcError as error:
+                    if final := self._final(error, member.target):
+                        raise final from error
+                    failures[member.target] = _told(error)
+                    if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
+                        self._members = [*_without(self._members, member), member]
+                else:
+                    if member is not self._members[0]:
+                        self._members = [member, *_without(self._members, member)]
+                    return answer
+            if self._closed or time.monotonic() + _PAUSE > deadline:
+                break
+            time.sleep(_PAUSE)
+        if self._closed:
+            failures = {"here": "the store was closed"}
+        why = "; ".join(f"{target}: {text}" for target, text in failures.items())
+        raise StoreUnavailable(
+            f"etcd ({self._where}) could not be used within {time.monotonic() - begun:.1f} s "
+            f"(c.EtcdStore{self._settings}): {why or 'no time was left'}"
+        )
+
+    def _ask(
+        self, member: _Member, method: Callable[..., Any], request: Any, deadline: float
+    ) -> Any:
+        """One call, and a second one with a new token if the token was refused."""
+        fresh = False
+        while True:
+            if self._login and self._token is None:
+                self._token = self._authenticate(member, self._login, deadline)
+                fresh = True
+            try:
+                return method(
+                    request,
+                    timeout=max(deadline - time.monotonic(), 0),
+                    metadata=_metadata(self._token),
+                )
+            except grpc.RpcError as error:
+                if fresh or not self._login or not _says(error, *_TOKEN_REFUSED):
+                    raise
+                self._token = None
+
+    def _authenticate(self, member: _Member, login: Login, deadline: float) -> str:
+        request = etcdrpc.AuthenticateRequest(name=login.username, password=login.password)
+        try:
+            answer = member.authenticate(
+                request, timeout=max(deadline - time.monotonic(), 0), metadata=_metadata(None)
+            )
+        except grpc.RpcError as error:
+            # As etcd's own client does, and with it Traefik.
+            if _says(error, "authentication is not enabled"):
+                return ""
+            raise
+        token: str = answer.token
+        return token
+
+    def _final(self, error: grpc.RpcError, target: str) -> StoreError | None:
+        """What the caller is told, if asking another endpoint, or later, is pointless."""
+        code, told = error.code(), f"etcd at {target}: {_told(error)}"
+        user = f"the user {self._login.username!r}" if self._login else "a client without user"
+        match code:
+            case grpc.StatusCode.RESOURCE_EXHAUSTED if _says(error, "space exceeded"):
+                return StoreUnavailable(
+                    f"{told}. It takes no writes until its quota is raised or its database "
+                    "compacted and defragmented, and the alarm disarmed (etcdctl alarm disarm)."
+                )
+            case grpc.StatusCode.RESOURCE_EXHAUSTED if _says(error, "larger than max"):
+                return RecordRefused(f"{told} (etcd's --max-request-bytes, {_SIZE})")
+            case grpc.StatusCode.PERMISSION_DENIED:
+                return StoreUnavailable(
+                    f"{told}: {user} may not read and write below the store's prefix "
+                    "(c.EtcdStore.username, .prefix)"
+                )
+            case grpc.StatusCode.INVALID_ARGUMENT if _says(error, "request is too large"):
+                return RecordRefused(f"{told} (etcd's --max-request-bytes, {_SIZE})")
+            case grpc.StatusCode.INVALID_ARGUMENT if _says(error, "too many operations"):
+                return StoreError(f"{told} (etcd's --max-txn-ops, c.EtcdStore.max_txn_ops)")
+            case grpc.StatusCode.INVALID_ARGUMENT if _says(error, "authentication failed"):
+                return StoreUnavailable(
+                    f"{told}: {user} is refused (c.EtcdStore.username, .password)"
+                )
+            case grpc.StatusCode.INVALID_ARGUMENT if _says(error, "user name is empty"):
+                return StoreUnavailable(
+                    f"{told}: {user} is refused (c.EtcdStore.username, .password, or .client_cert)"
+                )
+            case grpc.StatusCode.INVALID_ARGUMENT if not _says(error, *_TOKEN_REFUSED):
+                return StoreError(told)
+        return None
+
+
+def _metadata(token: str | None) -> tuple[tuple[str, str], ...]:
+    # A member that knows of no leader says so at once; else it would let the call hang.
+    leader = (("hasleader", "true"),)
+    return (*leader, ("token", token)) if token else leader
+
+
+def _without(members: Sequence[_Member], member: _Member) -> list[_Member]:
+    return [each for each in members if each is not member]
+
+
+def _says(error: grpc.RpcError, *texts: str) -> bool:
+    details = error.details() or ""
+    return any(text in details for text in texts)
+
+
+def _told(error: grpc.RpcError) -> str:
+    """gRPC's words, without what it repeats of the address."""
+    if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
+        return "no answer"
+    details: str = error.details() or error.code().name
+    return details.rpartition("last error: ")[2].strip()[:300]

