@@ -15,7 +15,7 @@ import psutil
 import pytest
 import requests
 
-from support import wait_until
+from support import free_port, wait_until
 
 DEMO = [sys.executable, "-m", "traefikhub.cli", "demo"]
 
@@ -31,7 +31,20 @@ def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]
 
 @pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_the_demo_runs_until_it_is_told_to_end(temporary: Path, ending: signal.Signals) -> None:
-    demo = subprocess.Popen(DEMO, stdout=subprocess.PIPE, text=True, bufsize=1)
+    # A port of its own: tests run side by side, and 8000 is the first choice of each.
+    demo = subprocess.Popen(
+        [*DEMO, f"--port={free_port()}"], stdout=subprocess.PIPE, text=True, bufsize=1
+    )
+    try:
+        uses_the_demo(demo, temporary, ending)
+    finally:
+        if demo.poll() is None:
+            demo.terminate()
+            demo.communicate()
+
+
+def uses_the_demo(demo: subprocess.Popen[str], temporary: Path, ending: signal.Signals) -> None:
+    """Log in, see JupyterLab, end the demo."""
     assert demo.stdout is not None
     said = ""
     while "Ctrl-C" not in said:

@@ -18,6 +18,8 @@ import pytest
 import requests
 import websocket
 
+from servers.consul import ConsulServer
+from servers.etcd import EtcdServer
 from support import free_port, wait_until
 
 TOKEN = "token-of-a-service-that-administers"
@@ -178,12 +180,24 @@ class Browser:
             connection.close()
 
 
-STORES: dict[str, dict[str, Any]] = {"toml-file": {}}
+@pytest.fixture(params=["toml-file", "etcd", "consul"])
+def store_options(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[dict[str, Any]]:
+    """What a Hub's configuration says about its store, whose server runs."""
+    directory = tmp_path / "server"
+    directory.mkdir()
+    match request.param:
+        case "etcd":
+            with EtcdServer(directory) as etcd:
+                yield {"TraefikProxy.store": "etcd", "EtcdStore.endpoints": [etcd.endpoint]}
+        case "consul":
+            with ConsulServer(directory) as consul:
+                yield {"TraefikProxy.store": "consul", "ConsulStore.url": consul.url}
+        case name:
+            yield {"TraefikProxy.store": name}
 
 
-@pytest.mark.parametrize("store", STORES)
-def test_a_users_day(hub_directory: Path, store: str) -> None:
-    hub = Hub(hub_directory, {"TraefikProxy.store": store, **STORES[store]})
+def test_a_users_day(hub_directory: Path, store_options: dict[str, Any]) -> None:
+    hub = Hub(hub_directory, store_options)
     with hub.running():
         mary = Browser(hub)
         mary.log_in("mary")

@@ -14,6 +14,7 @@ from typing import Any
 import anyio
 import psutil
 import pytest
+from traitlets import TraitError
 
 from conftest import MakeProxy
 from support import Backend, ask, hub_app, traefik_processes
@@ -157,6 +158,81 @@ async def test_a_malformed_bind_url(make_proxy: MakeProxy, url: str) -> None:
     await fails_to_start(make_proxy, TraefikUnusable, "c.JupyterHub.bind_url", public_url=url)
 
 
+@pytest.mark.parametrize(
+    ("option", "value", "setting"),
+    [
+        ("ssl_cert", "/nope.pem", "c.JupyterHub.ssl_cert"),
+        ("ssl_key", "/nope.key", "c.JupyterHub.ssl_key"),
+        ("traefik_entrypoint", "auth_api", "c.TraefikProxy.traefik_api_entrypoint"),
+        ("traefik_entrypoint", "", "c.TraefikProxy.traefik_entrypoint"),
+        ("traefik_providers_throttle_duration", "soon", "traefik_providers_throttle_duration"),
+    ],
+)
+async def test_an_option_that_makes_no_sense(
+    make_proxy: MakeProxy, option: str, value: str, setting: str
+) -> None:
+    await fails_to_start(make_proxy, TraefikUnusable, setting, repr(value), **{option: value})
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("traefik_env", {"A=B": "hidden"}),
+        ("traefik_env", {"A": "hidden\0"}),
+        ("traefik_api_hashed_password", "hidden"),
+    ],
+)
+async def test_a_secret_that_makes_no_sense(make_proxy: MakeProxy, option: str, value: Any) -> None:
+    await fails_to_start(make_proxy, ValueError, f"c.TraefikProxy.{option}", **{option: value})
+    with pytest.raises(ValueError, match=option) as caught:
+        await make_proxy(**{option: value}).start()
+    assert "hidden" not in str(caught.value)
+
+
+async def test_certificate_files_that_are_not_there(make_proxy: MakeProxy) -> None:
+    await fails_to_start(
+        make_proxy,
+        TraefikUnusable,
+        "c.JupyterHub.ssl_cert = '/nope.pem'",
+        ssl_cert="/nope.pem",
+        ssl_key="/nope.key",
+    )
+
+
+@pytest.mark.parametrize("url", ["https://127.0.0.1:8", "http://127.0.0.1:8/api"])
+async def test_an_api_url_that_traefik_will_not_have(make_proxy: MakeProxy, url: str) -> None:
+    with pytest.raises(TraefikUnusable, match=r"c\.TraefikProxy\.traefik_api_url"):
+        await make_proxy(traefik_api_url=url).start()
+
+
+async def test_one_port_for_users_and_the_api(make_proxy: MakeProxy) -> None:
+    port = make_proxy().public_url.rsplit(":", 1)[1]
+    await fails_to_start(
+        make_proxy,
+        TraefikUnusable,
+        "c.JupyterHub.bind_url",
+        "c.TraefikProxy.traefik_api_url",
+        public_url=f"http://:{port}",
+        traefik_api_url=f"http://localhost:{port}",
+    )
+
+
+async def test_no_run_dir_is_not_the_directory_where_the_hub_starts(
+    make_proxy: MakeProxy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(TraefikUnusable, match=r"c\.TraefikProxy\.run_dir"):
+        await make_proxy(run_dir="").start()
+    assert not list(tmp_path.iterdir())
+
+
+async def test_a_log_level_that_traefik_does_not_know(make_proxy: MakeProxy) -> None:
+    for level in ("", "LOUD"):
+        with pytest.raises(TraitError, match=r"traefik_log_level"):
+            make_proxy(traefik_log_level=level)
+    assert make_proxy(traefik_log_level="debug").traefik_log_level == "DEBUG"
+
+
 async def test_internal_ssl_is_refused_until_it_works(make_proxy: MakeProxy) -> None:
     await fails_to_start(
         make_proxy, TraefikUnusable, "c.JupyterHub.internal_ssl", app=hub_app(internal_ssl=True)
@@ -213,7 +289,10 @@ async def test_a_broken_routes_file_stops_the_start_and_is_kept(
 
 @pytest.mark.parametrize(
     "routespec",
-    ["", "user/mary/", "/user/a?b=c/", "/user/a#b/", "/user/a\nb/", "/user/%ff/", "http://x/"],
+    [
+        *("", "user/mary/", "/user/a?b=c/", "/user/a#b/", "/user/a\nb/", "/user/%ff/", "http://x/"),
+        "/%zz/",
+    ],
 )
 async def test_a_routespec_that_is_no_url_path(proxy_with_route: Any, routespec: str) -> None:
     with pytest.raises(ValueError, match="rout"):
@@ -234,13 +313,34 @@ async def test_a_routespec_that_is_no_url_path(proxy_with_route: Any, routespec:
         "http://127.0.0.1:1/ x",
         "http://ada:pw@127.0.0.1:1",
         "http+unix://%2Ftmp%2Fs",
+        "http://ada:pw@127.0.0.1:1/%zz",
+        "http://ada:pw@h\\x:1",
+        "ada:pw@127.0.0.1:1",
+        "http://ada:pw@[::1:1",
+        "http://127.0.0.1:1/%zz",
+        "http://127.0.0.1:1/%ff",
+        "http://127.0.0.1:1/\ud800",
+        "http://127.0.0.1:1//x",
+        "http://127.0.0.1:1/x/%2e%2e/y",
+        "http://127.0.0.1:1/?",
+        "http://127.0.0.1:1/\x7f",
+        "http://127.0.0.1:0",
+        "http://127.0.0.1:",
+        "http://h\\x:9",
+        "http://h%41:9",
+        "http://é.example:9",
+        "http://h*:9",
+        "http://[::1%25eth0]:9",
+        "http://[:::1]:9",
+        "http://[1.2.3.4]:9",
         None,
     ],
 )
 async def test_a_target_that_is_no_url(proxy_with_route: Any, target: Any) -> None:
     with pytest.raises(ValueError, match="/user/mary/") as caught:
         await proxy_with_route.add_route("/user/mary/", target, {})
-    assert ":pw@" not in str(caught.value)
+    assert "pw@" not in str(caught.value)
+    assert (repr(target) if "@" not in str(target) else "***@") in str(caught.value)
     assert list(await proxy_with_route.get_all_routes()) == ["/kept/"]
 
 
@@ -267,6 +367,29 @@ async def test_a_rejected_route_does_not_stop_the_next(
     await proxy_with_route.add_route("/user/mary/", backend("mary").url, {})
     url = f"{proxy_with_route.public_url}/user/mary/"
     assert (await anyio.to_thread.run_sync(ask, url))[0] == 200
+
+
+async def test_another_spelling_of_a_route_is_refused_and_harms_no_other(
+    proxy_with_route: Any, backend: Callable[[str], Backend]
+) -> None:
+    first, second = "/user/q@/", "/user/q%40/"
+    await proxy_with_route.add_route(first, backend("first").url, {})
+
+    async def refused() -> None:
+        with pytest.raises(ValueError, match=f"{second}.*{first}"):
+            await proxy_with_route.add_route(second, "http://127.0.0.1:1", {})
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(refused)
+        group.start_soon(proxy_with_route.add_route, "/other/", backend("other").url, {})
+    for path, name in ((first, "first"), (second, "first"), ("/other/", "other")):
+        url = f"{proxy_with_route.public_url}{path}"
+        assert (await anyio.to_thread.run_sync(ask, url))[1]["name"] == name
+    async with anyio.create_task_group() as group:  # as JupyterHub's check does it
+        group.start_soon(proxy_with_route.add_route, second, backend("second").url, {})
+        group.start_soon(proxy_with_route.delete_route, first)
+    url = f"{proxy_with_route.public_url}{first}"
+    assert (await anyio.to_thread.run_sync(ask, url))[1]["name"] == "second"
 
 
 async def test_a_frozen_traefik_costs_a_timeout_and_the_route_is_there_afterwards(

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import copy
+import ssl
+import subprocess
+import sys
+import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,6 +21,8 @@ from jupyterhub.proxy import Proxy
 from conftest import MakeProxy
 from support import Backend, ask, hub_app, traefik_processes
 from traefikhub import TraefikProxy
+from traefikhub.stores import StoreNotFound
+from traefikhub.traefik.certificate import make_default_certificate
 
 pytestmark = pytest.mark.anyio
 
@@ -193,6 +199,102 @@ async def test_a_target_with_a_path_gets_it_prepended(
     await proxy.add_route("/static/", backend("files").url + "/srv/www/", {})
     _, answer = await anyio.to_thread.run_sync(ask, f"{proxy.public_url}/static/logo.png")
     assert answer["path"] == "/srv/www/static/logo.png"
+
+
+@pytest.mark.parametrize(
+    ("path", "arrives"),
+    [
+        ("/pre%20fix/é", "/pre%20fix/%C3%A9"),
+        ("/a%2Fb%25$1$$", "/a%2Fb%25$1$$"),
+        ("/a$b@c~d/", "/a$b@c~d"),
+    ],
+)
+async def test_escapes_in_a_target_and_below_it_are_kept(
+    proxy: TraefikProxy, backend: MakeBackend, path: str, arrives: str
+) -> None:
+    await proxy.add_route("/x/", backend("x").url + path, {})
+    for below in ("/x/1%2F2", "/x/%C3%A9%20%25?a=%2F", "/x"):
+        _, answer = await anyio.to_thread.run_sync(ask, proxy.public_url + below)
+        assert answer["path"] == arrives + below
+
+
+async def test_double_slashes_pass_a_target_with_a_plain_path(
+    proxy: TraefikProxy, backend: MakeBackend
+) -> None:
+    await proxy.add_route("/x/", backend("x").url + "/srv", {})
+    _, answer = await anyio.to_thread.run_sync(ask, f"{proxy.public_url}/x/http://example.org//y")
+    assert answer["path"] == "/srv/x/http://example.org//y"
+
+
+async def test_an_ipv6_host(make_proxy: MakeProxy, backend: MakeBackend) -> None:
+    proxy = make_proxy(app=hub_app(subdomain_host="http://[::1]"))
+    await proxy.start()
+    await proxy.add_route("[0:0::1]/x/", backend("six").url, {})
+    assert await served_by(proxy, "/x/", Host="[::1]:8000") == "six"
+    assert await served_by(proxy, "/x/", Host="127.0.0.1") == 404
+    with pytest.raises(ValueError, match="wildcard"):
+        await proxy.add_route("*.hub.test/", "http://127.0.0.1:1", {})
+
+
+async def test_https_with_the_admins_certificate(
+    make_proxy: MakeProxy, backend: MakeBackend, tmp_path: Path
+) -> None:
+    files = tmp_path / "cert.pem", tmp_path / "key.pem"
+    for file, text in zip(files, make_default_certificate(), strict=True):
+        file.write_text(text)
+    url = make_proxy().public_url.replace("http:", "https:")
+    proxy = make_proxy(public_url=url, ssl_cert=str(files[0]), ssl_key=str(files[1]))
+    await proxy.start()
+    await proxy.add_route("/", backend("hub").url, {})
+
+    def shown_and_answered() -> tuple[str, int]:
+        trusting = ssl.create_default_context(cafile=files[0])
+        trusting.check_hostname = False  # it is for localhost
+        with urllib.request.urlopen(url, context=trusting) as response:
+            status: int = response.status
+        port = int(url.rsplit(":", 1)[1])
+        return ssl.get_server_certificate(("127.0.0.1", port)), status
+
+    shown, status = await anyio.to_thread.run_sync(shown_and_answered)
+    assert status == 200
+    assert shown.split() == files[0].read_text().split()
+
+
+def test_the_help_shows_the_options_of_every_store(monkeypatch: pytest.MonkeyPatch) -> None:
+    for text in (TraefikProxy.class_get_help(), TraefikProxy.class_config_section()):
+        for option in ("TraefikProxy.run_dir", "TomlFileStore.path", "TomlFileStore.timeout"):
+            assert option in text
+
+    class Mine(TraefikProxy):
+        pass
+
+    assert "TomlFileStore" not in Mine.class_get_help()
+
+    def broken(name: str) -> Any:
+        raise StoreNotFound("it is\nbroken")
+
+    monkeypatch.setattr("traefikhub.proxy.resolve_store", broken)
+    assert "it is\nbroken" in TraefikProxy.class_get_help()
+    config = TraefikProxy.class_config_section()
+    compile(config, "config", "exec")
+    assert "# broken" in config
+
+
+def test_jupyterhub_shows_the_options_of_stores(tmp_path: Path) -> None:
+    for arguments, option in (
+        (["--help-all"], "--TomlFileStore.path="),
+        (["--generate-config", "-f", str(tmp_path / "made.py")], "# c.TomlFileStore.path ="),
+    ):
+        ran = subprocess.run(
+            [sys.executable, "-m", "jupyterhub", *arguments],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        made = tmp_path / "made.py"
+        text = made.read_text() if made.exists() else ran.stdout
+        assert text.count(option) == 1
 
 
 async def test_routes_survive_a_restart_which_writes_nothing(

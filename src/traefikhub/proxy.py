@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import ipaddress
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AsyncExitStack
-from typing import Any
-from urllib.parse import urlsplit
+from textwrap import indent
+from typing import Any, Final
+from urllib.parse import unquote, urlsplit
 
 import anyio
 from jupyterhub.proxy import Proxy
-from traitlets import Bool, Dict, Float, Integer, Type, Unicode, Union, default
+from traitlets import Bool, CaselessStrEnum, Dict, Float, Integer, Type, Unicode, Union, default
 
 from traefikhub.rules import parse_routespec
 from traefikhub.session import ProxySession, SessionSettings, connect_external, start_traefik
-from traefikhub.stores import RouteStore, check_document, resolve_store
+from traefikhub.stores import RouteStore, check_document, installed_stores, resolve_store
 from traefikhub.table import Route
 from traefikhub.threads import in_thread
 from traefikhub.traefik import TraefikUnusable
@@ -59,13 +62,16 @@ class TraefikProxy(Proxy):  # type: ignore[misc]
         Hub's own environment only harmless ones are passed on (PATH, HOME, TZ, proxies, …).""",
     ).tag(config=True)
 
-    traefik_log_level = Unicode(
-        "WARN", help="Traefik's log level: TRACE, DEBUG, INFO, WARN, ERROR."
+    traefik_log_level = CaselessStrEnum(
+        ["TRACE", "DEBUG", "INFO", "WARN", "ERROR", "FATAL", "PANIC"],
+        default_value="WARN",
+        help="How much Traefik writes into its log: from this level up.",
     ).tag(config=True)
 
     traefik_entrypoint = Unicode(
-        help="""The name of Traefik's entry point for users: ``https`` or ``http`` by default.
-        If Traefik is run by others, the name that they gave it.""",
+        help="""The name of Traefik's entry point for users. If Traefik is run by others, the name
+        that they gave it. The default is worked out: ``https`` with a certificate
+        (``c.JupyterHub.ssl_cert``) or an https ``c.JupyterHub.bind_url``, else ``http``.""",
     ).tag(config=True)
 
     @default("traefik_entrypoint")
@@ -129,8 +135,8 @@ class TraefikProxy(Proxy):  # type: ignore[misc]
 
     traefik_providers_throttle_duration = Unicode(
         "0s",
-        help="""How long Traefik waits before it applies the next change. Changes come grouped
-        already, so that more than 0 only delays logins.""",
+        help="""How long Traefik waits before it applies the next change, e.g. ``200ms``. Changes
+        come grouped already, so that more than 0 only delays logins.""",
     ).tag(config=True)
 
     sanitize_path = Bool(
@@ -157,6 +163,24 @@ class TraefikProxy(Proxy):  # type: ignore[misc]
         self._stack = AsyncExitStack()
         self._starting: anyio.CancelScope | None = None
         self._lifecycle: anyio.Lock | None = None
+
+    @classmethod
+    def class_get_help(cls, inst: Any = None) -> str:
+        """For ``--help-all``: the options of the proxy, then those of every installed store."""
+        text: str = super().class_get_help(inst)
+        if cls is TraefikProxy:  # a subclass is listed beside it
+            for part, is_note in _of_every_store(lambda store: store.class_get_help()):
+                text += f"\n\n({part})" if is_note else f"\n\n{part}"
+        return text
+
+    @classmethod
+    def class_config_section(cls, classes: Any = None) -> str:
+        """For ``--generate-config``: as ``class_get_help``."""
+        text: str = super().class_config_section(classes)
+        if cls is TraefikProxy:
+            for part, is_note in _of_every_store(lambda store: store.class_config_section([store])):
+                text += "\n" + (indent(part, "# ", bool) + "\n" if is_note else part)
+        return text
 
     @property
     def _is_https(self) -> bool:
@@ -259,11 +283,12 @@ class TraefikProxy(Proxy):  # type: ignore[misc]
 
         Args:
             routespec: ``[host]/path/``, percent-encoded.
-            target: ``http[s]://host[:port]``.
+            target: ``http[s]://host[:port][/path]``.
             data: JSON-able; handed back by ``get_route``. Copied.
 
         Raises:
-            ValueError: an argument is malformed.
+            ValueError: an argument is malformed, or the routespec another spelling of one that
+                is routed.
             StoreError: the store refused or failed; the route is as it was.
             NotLive: the store has the route, but Traefik doesn't serve it yet.
         """
@@ -317,24 +342,63 @@ class TraefikProxy(Proxy):  # type: ignore[misc]
         await self._require_session().writer.repair()
 
 
-def _check_target(routespec: str, target: str) -> None:
-    problem = "it is no URL of the form http[s]://host:port"
+def _of_every_store(text_of: Callable[[type[RouteStore]], str]) -> Iterator[tuple[str, bool]]:
+    """A text about each installed store; if a store is broken, why, and True."""
+    for store in installed_stores():
+        try:
+            yield text_of(resolve_store(store.name)), False
+        except Exception as error:  # a broken store must not cost the help of all else
+            yield f"The options of store {store} can't be shown: {error}", True
+
+
+_AUTHORITY: Final = re.compile(
+    r"(?:[A-Za-z0-9._-]+|\[(?P<ipv6>[0-9A-Fa-f:.]+)\])(?::(?P<port>[0-9]{1,5}))?", re.ASCII
+)
+_PASSWORD: Final = re.compile(r"^(b?['\"](?:[A-Za-z0-9+.-]*://)?).*@")
+_BARE_PERCENT: Final = re.compile(r"%(?![0-9A-Fa-f]{2})")
+
+
+def _check_target(routespec: str, target: object) -> None:
+    """Refuse what Traefik would refuse later, when the route seems live already."""
+    if problem := _problem_of_target(target):
+        shown = _PASSWORD.sub(r"\1***@", repr(target))
+        raise ValueError(f"can't route {routespec!r} to {shown}: {problem}")
+
+
+def _problem_of_target(target: object) -> str:
+    no_url = "it is no URL of the form http[s]://host:port"
+    if not isinstance(target, str):
+        return no_url
     try:
         parts = urlsplit(target)
-        good = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
-        if parts.query or parts.fragment or any(char <= " " for char in target):
-            good = False
-        if parts.scheme == "http+unix":
-            problem = "Traefik can't reach a unix socket; let the server listen on a port"
-            good = False
-        if parts.username is not None:
-            raise ValueError(f"the target of route {routespec!r} holds a user name or password")
-    except (AttributeError, TypeError) as error:
-        raise ValueError(f"can't route {routespec!r} to {target!r}: {problem}") from error
-    except ValueError as error:
-        raise ValueError(f"can't route {routespec!r}: {error}") from error
-    if not good:
-        raise ValueError(f"can't route {routespec!r} to {target!r}: {problem}")
+        target.encode()
+    except ValueError:
+        return no_url
+    if parts.scheme == "http+unix":
+        return "Traefik can't reach a unix socket; let the server listen on a port"
+    if parts.scheme not in ("http", "https") or re.search(r"[\x00-\x20\x7f?#]", target):
+        return no_url
+    if "@" in parts.netloc:
+        return "it holds a user name or password"
+    authority = _AUTHORITY.fullmatch(parts.netloc)
+    if not authority:
+        return f"{no_url}, the host of A-Z a-z 0-9 . _ - or an IPv6 address in brackets"
+    if authority["port"] and not 1 <= int(authority["port"]) <= 65535:
+        return "a port is a number from 1 to 65535"
+    if address := authority["ipv6"]:
+        try:
+            ipaddress.IPv6Address(address)
+        except ValueError:
+            return f"{address!r} is no IPv6 address"
+    if _BARE_PERCENT.search(parts.path):
+        return "a '%' in its path begins no escape; write it as %25"
+    try:
+        path = unquote(parts.path.rstrip("/"), errors="strict")
+    except UnicodeError:
+        return "its path is not UTF-8 when decoded"
+    if "//" in path or {".", ".."} & set(path.split("/")):
+        return "its path holds double slashes or dot segments, which Traefik can't keep"
+    return ""
 
 
 def _copy_of_data(routespec: str, data: object) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import ipaddress
 import json
 import re
 from dataclasses import dataclass
@@ -26,8 +27,9 @@ _BYTE_ORDER_MARK: Final = "\ufeff"
 """The one character that Go's scanner, which reads the rules, allows nowhere, quoted or not."""
 
 _ILLEGAL: Final = re.compile(r"[\x00-\x20\x7f?#]")
+_BARE_PERCENT: Final = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _HOST: Final = re.compile(
-    r"(?:[a-z0-9_*-]+\.)*[a-z0-9_*-]+|\[[0-9a-f:.]+\]", re.ASCII | re.IGNORECASE
+    r"(?:[a-z0-9_-]+\.)*[a-z0-9_-]+|\[[0-9a-f:.]+\]", re.ASCII | re.IGNORECASE
 )
 _HOST_ABOVE: Final = 1_000_000
 """Any path with a host outranks any path without: longer than Traefik's largest request line."""
@@ -37,7 +39,8 @@ _HOST_ABOVE: Final = 1_000_000
 class ParsedSpec:
     """A routespec taken apart.
 
-    host: lower-case, without port; empty for a route of every host.
+    host: lower-case, without port, an IPv6 address in brackets and as short as it can be; empty
+        for a route of every host.
     segments: the decoded path segments between slashes; empty for ``/``. A segment may itself be
         empty (``//``) or hold any character, slashes included.
     """
@@ -61,6 +64,10 @@ def parse_routespec(routespec: str) -> ParsedSpec:
         raise ValueError(
             f"routespec {routespec!r} is no URL path: write {found.group()!r} as {escape}"
         )
+    if _BARE_PERCENT.search(path):
+        raise ValueError(
+            f"routespec {routespec!r} is no URL path: a '%' begins no escape; write it as %25"
+        )
     if host:
         host = _parse_host(host, routespec)
     try:
@@ -72,11 +79,25 @@ def parse_routespec(routespec: str) -> ParsedSpec:
 
 
 def _parse_host(host: str, routespec: str) -> str:
+    if "*" in host:
+        # Some releases of Traefik take them, others not, and none ranks them below exact hosts.
+        raise ValueError(
+            f"routespec {routespec!r} starts with {host!r}, but wildcards in hosts are not "
+            "supported; add a route for each host"
+        )
     name, colon, port = host.rpartition(":") if not host.endswith("]") else (host, "", "")
     if not colon:
         name, port = host, ""
     if not _HOST.fullmatch(name) or (colon and not port.isdecimal()):
         raise ValueError(f"routespec {routespec!r} starts with {host!r}, which is no host name")
+    if name.startswith("["):
+        try:
+            # As browsers write it: Traefik compares texts.
+            return f"[{ipaddress.IPv6Address(name[1:-1]).compressed}]"
+        except ValueError as error:
+            raise ValueError(
+                f"routespec {routespec!r} starts with {host!r}, which is no IPv6 address"
+            ) from error
     return name.lower()
 
 
@@ -85,7 +106,8 @@ def rule_and_priority(spec: ParsedSpec) -> tuple[str, int]:
     above those without, the default route lowest."""
     conditions = []
     if spec.host:
-        conditions.append(f"Host({_quoted(spec.host)})")
+        # Traefik strips the brackets of an IPv6 address from the request before it compares.
+        conditions.append(f"Host({_quoted(spec.host.strip('[]'))})")
     if spec.segments:
         conditions.append(f"PathRegexp({_quoted(_path_regexp(spec.segments))})")
     elif not spec.host:

@@ -48,8 +48,18 @@ from traefikhub.traefik import (
     version_of,
 )
 from traefikhub.traefik.certificate import make_default_certificate, still_good
+from traefikhub.traefik.checks import (
+    check_api_url,
+    check_certificate,
+    check_duration,
+    check_entry_points,
+    check_environment,
+    check_hash,
+    check_run_dir,
+    require_both,
+)
 from traefikhub.traefik.passwords import admin_user, polling_user
-from traefikhub.traefik.ports import listen_address, require_free
+from traefikhub.traefik.ports import listen_address, require_apart, require_free
 from traefikhub.traefik.process import last_words
 from traefikhub.traefik.rundir import RunDir, write_private
 from traefikhub.traefik.supervisor import Supervisor
@@ -58,6 +68,7 @@ from traefikhub.writer import RouteWriter
 __all__ = ["ProxySession", "SessionSettings", "connect_external", "start_traefik"]
 
 _POLLING_USER: Final = "traefikhub"
+_USERS_SETTING: Final = "c.JupyterHub.bind_url"
 _API_SETTING: Final = "c.TraefikProxy.traefik_api_url"
 
 _PASSED_ON: Final = {
@@ -117,8 +128,16 @@ async def start_traefik(settings: SessionSettings, stack: AsyncExitStack) -> Pro
     What must be undone is put on ``stack`` as it comes up. Everything that can be checked
     beforehand is, so that a mistake never disturbs a Hub that is running already.
     """
-    address = listen_address(settings.public_url, "c.JupyterHub.bind_url")
+    address = listen_address(settings.public_url, _USERS_SETTING)
     api_address = listen_address(settings.api_url, _API_SETTING)
+    check_api_url(settings.api_url)
+    check_entry_points(settings.entry_point, settings.api_entry_point)
+    check_duration(settings.throttle)
+    check_environment(settings.traefik_env)
+    check_run_dir(settings.run_dir)
+    check_hash(settings.api_hashed_password)
+    await in_thread(check_certificate, settings.ssl_cert, settings.ssl_key)
+    await in_thread(require_apart, address, _USERS_SETTING, api_address, _API_SETTING)
     extra = extra_records(settings.extra_dynamic_config)
     program = await in_thread(find_traefik, settings.traefik_command)
     version = await in_thread(version_of, program)
@@ -129,7 +148,7 @@ async def start_traefik(settings: SessionSettings, stack: AsyncExitStack) -> Pro
     ended = await in_thread(lambda: end_leftover(run_dir.path, grace=settings.grace_seconds))
     if ended:
         settings.log.warning("Ended Traefik %d, left running by a Hub that was killed", ended)
-    await in_thread(require_free, address, "c.JupyterHub.bind_url")
+    await in_thread(require_free, address, _USERS_SETTING)
     await in_thread(require_free, api_address, _API_SETTING)
 
     snapshot = await _open_store(settings, stack)
@@ -201,6 +220,9 @@ async def start_traefik(settings: SessionSettings, stack: AsyncExitStack) -> Pro
 async def connect_external(settings: SessionSettings, stack: AsyncExitStack) -> ProxySession:
     """Connect to a Traefik that others run; return when it serves what the store remembers."""
     listen_address(settings.api_url, _API_SETTING)
+    check_run_dir(settings.run_dir)
+    check_hash(settings.api_hashed_password)
+    require_both(settings.ssl_cert, settings.ssl_key)
     extra = extra_records(settings.extra_dynamic_config)
     snapshot = await _open_store(settings, stack)
     credentials = []

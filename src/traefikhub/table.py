@@ -7,17 +7,22 @@ restarted Hub computes the same ones and writes nothing.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
-from traefikhub.rules import parse_routespec, record_name, rule_and_priority
-from traefikhub.stores import Document, Key, Records
+from traefikhub.rules import ParsedSpec, parse_routespec, record_name, rule_and_priority
+from traefikhub.stores import Document, Key, RecordRefused, Records
 
-__all__ = ["ROUTES_SECTION", "Change", "Route", "Table", "merge", "routes_of"]
+__all__ = ["ROUTES_SECTION", "Change", "OtherSpelling", "Route", "Table", "merge", "routes_of"]
 
 ROUTES_SECTION: Final = "jupyterhub/routes"
+
+
+class OtherSpelling(RecordRefused, ValueError):
+    """A route for the same requests exists under another spelling of its routespec."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -56,25 +61,29 @@ Change = Mapping[str, "Route | None"]
 def routes_of(records: Records) -> dict[str, Route]:
     """The routes that a store's records describe, by routespec.
 
-    A record that isn't a route (edited by hand) is left out; the next repair removes it.
+    A record that isn't a route (edited by hand) is left out; the next repair removes it. Of
+    several spellings of one routespec, that with the first name stays.
     """
-    routes = {}
+    routes: dict[str, Route] = {}
+    spellings: dict[ParsedSpec, str] = {}
     for key, document in records.items():
         if key.section != ROUTES_SECTION or not isinstance(document, dict):
             continue
         match document:
             case {"routespec": str(spec), "target": str(target), "data": dict(data)}:
-                if key.name == record_name(spec) and _is_renderable(spec):
-                    routes[spec] = Route(spec, target, data)
+                if key.name != record_name(spec):
+                    continue
+                try:
+                    parsed = parse_routespec(spec)
+                except ValueError:
+                    continue
+                if other := spellings.get(parsed):
+                    if record_name(other) < key.name:
+                        continue
+                    del routes[other]
+                spellings[parsed] = spec
+                routes[spec] = Route(spec, target, data)
     return routes
-
-
-def _is_renderable(routespec: str) -> bool:
-    try:
-        parse_routespec(routespec)
-    except ValueError:
-        return False
-    return True
 
 
 def merge(base: Document, over: Document) -> Document:
@@ -108,6 +117,7 @@ class Table:
         self._entry_point = entry_point
         self._extra = dict(extra or {})
         self._routes: dict[str, Route] = {}
+        self._spellings: dict[ParsedSpec, str] = {}
         self._records: dict[Key, Document] = {}
         for key, document in {**self._extra, **(base or {})}.items():
             self._records[key] = self._with_extra(key, document)
@@ -131,7 +141,8 @@ class Table:
             Empty if the change says nothing new. Undo by ``update`` with the earlier routes.
 
         Raises:
-            ValueError: a routespec is malformed; nothing was changed.
+            ValueError: a routespec is malformed, or another spelling of one that stays; nothing
+                was changed.
         """
         changed: dict[Key, Document | None] = {}
         # All are rendered before the first is entered: a malformed one leaves the table as it was.
@@ -140,6 +151,7 @@ class Table:
             for routespec, route in change.items()
             if route != (old := self._routes.get(routespec))
         ]
+        self._enter_spellings(change)
         for routespec, route, before, after in rendered:
             for key in before.keys() - after.keys():
                 if key in self._extra:  # the admin's own part of that record stays
@@ -155,6 +167,28 @@ class Table:
             else:
                 del self._routes[routespec]
         return changed
+
+    def _enter_spellings(self, change: Change) -> None:
+        """Note which routespec stands for which requests; refuse a second one for the same.
+
+        Their rules would be the same and Traefik would serve either, so that which one had to
+        depend on history.
+        """
+        came = {spec: parse_routespec(spec) for spec, route in change.items() if route}
+        went = {spec for spec, route in change.items() if not route and spec in self._routes}
+        new: dict[ParsedSpec, str] = {}
+        for spec, parsed in came.items():
+            other = new.setdefault(parsed, spec)
+            if other == spec and (old := self._spellings.get(parsed, spec)) not in went:
+                other = old
+            if other != spec:
+                raise OtherSpelling(
+                    f"can't route {spec!r}: {other!r}, another spelling of the same, is routed "
+                    "already; delete that first"
+                )
+        for spec in went:
+            del self._spellings[parse_routespec(spec)]
+        self._spellings.update(new)
 
     def _render(self, route: Route | None) -> dict[Key, Document]:
         """The records of one route, dependencies first."""
@@ -173,7 +207,7 @@ class Table:
         }
         # Traefik ignores a path in a server's URL; configurable-http-proxy prepends it.
         if prefix := urlsplit(route.target).path.rstrip("/"):
-            records[Key("http/middlewares", name)] = {"addPrefix": {"prefix": prefix}}
+            records[Key("http/middlewares", name)] = _prepend(prefix)
             router["middlewares"] = [name]
         records[Key("http/routers", name)] = router
         records[Key(ROUTES_SECTION, name)] = route.to_document()
@@ -181,3 +215,20 @@ class Table:
 
     def _with_extra(self, key: Key, document: Document) -> Document:
         return merge(document, self._extra[key]) if key in self._extra else document
+
+
+_KEPT_BY_ADD_PREFIX: Final = re.compile(r"[A-Za-z0-9/._~$&+,:;=@-]*", re.ASCII)
+_KEPT_BY_QUOTE: Final = "/%:@!$&'()*+,;=[]~"
+
+
+def _prepend(prefix: str) -> Document:
+    """The middleware that puts a target's path before that of the request.
+
+    ``addPrefix`` works on decoded paths and would encode the escapes of the prefix once more.
+    ``replacePathRegex`` works on the path as sent, but answers 400 to double slashes in it, so
+    that it serves only where it must (docs/traefik-facts.md).
+    """
+    if _KEPT_BY_ADD_PREFIX.fullmatch(prefix):
+        return {"addPrefix": {"prefix": prefix}}
+    replacement = quote(prefix, safe=_KEPT_BY_QUOTE).replace("$", "$$") + "$1"
+    return {"replacePathRegex": {"regex": "^(.*)", "replacement": replacement}}

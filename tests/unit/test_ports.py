@@ -7,7 +7,7 @@ import socket
 import pytest
 
 from traefikhub.traefik import TraefikUnusable
-from traefikhub.traefik.ports import listen_address, require_free
+from traefikhub.traefik.ports import listen_address, require_apart, require_free
 
 
 @pytest.mark.parametrize(
@@ -108,3 +108,25 @@ def test_a_host_without_an_address_is_told(host: str) -> None:
     message = refusal(f"{host}:8000")
     assert repr(host) in message
     assert "has no address" in message
+
+
+@pytest.mark.parametrize(
+    ("address", "other", "same"),
+    [
+        ("127.0.0.1:8000", "127.0.0.1:8000", True),
+        (":8000", "127.0.0.1:8000", True),
+        ("127.0.0.1:8000", "[::]:8000", True),
+        ("0.0.0.0:8000", "localhost:8000", True),
+        ("localhost:8000", "127.0.0.1:8000", True),
+        ("127.0.0.1:8000", "127.0.0.1:8001", False),
+        ("127.0.0.1:8000", "127.0.0.2:8000", False),
+        ("0.0.0.0:8000", "[::1]:8000", False),
+        ("a..b:8000", "127.0.0.1:8000", False),
+    ],
+)
+def test_one_address_for_two_is_told(address: str, other: str, same: bool) -> None:
+    if not same:
+        require_apart(address, "c.X.y", other, "c.Z.y")
+        return
+    with pytest.raises(TraefikUnusable, match=r"c\.X\.y and c\.Z\.y"):
+        require_apart(address, "c.X.y", other, "c.Z.y")

@@ -66,6 +66,7 @@ def rule_of(routespec: str) -> Rule:
         ("hub.example:8000/user/x/", ParsedSpec("hub.example", ("user", "x"))),
         ("[::1]:8000/x/", ParsedSpec("[::1]", ("x",))),
         ("[::1]/x/", ParsedSpec("[::1]", ("x",))),
+        ("[0:0:0:0:0:0:0:A]/x/", ParsedSpec("[::a]", ("x",))),
         ("a_b-c.example/x/", ParsedSpec("a_b-c.example", ("x",))),
     ],
 )
@@ -99,6 +100,12 @@ def test_a_routespec_is_taken_apart(routespec: str, expected: ParsedSpec) -> Non
         "\u212belvin/x/",
         "user@host/x/",
         "[::1/x/",
+        "[1.2.3.4]/x/",
+        "[:::1]/x/",
+        "*.hub.test/",
+        "/%zz/",
+        "/user/100%/",
+        "/user/%4/",
     ],
 )
 def test_what_is_no_routespec_is_refused_and_named(routespec: str) -> None:
@@ -172,6 +179,10 @@ def test_a_host_route_asks_for_its_host() -> None:
     assert rule.matches("/user/mary/", host="mary.hub.example")
     assert not rule.matches("/user/mary/", host="hub.example")
     assert rule_of("mary.hub.example/") == Rule("mary.hub.example", None, "")
+
+
+def test_an_ipv6_host_is_matched_without_brackets() -> None:
+    assert rule_of("[0::1]:8000/x/").host == "::1"
 
 
 def test_the_default_route_takes_everything() -> None:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from traefikhub.rules import record_name
-from traefikhub.stores import Batch, Document, Key, Records
+from traefikhub.stores import Batch, Document, Key, RecordRefused, Records
 from traefikhub.table import ROUTES_SECTION, Change, Route, Table, merge, routes_of
 
 MARY = "/user/mary/"
@@ -66,6 +66,61 @@ def test_a_path_in_the_target_is_put_before_the_request_path() -> None:
     router = made.records[ROUTER]
     assert isinstance(router, dict)
     assert router["middlewares"] == [NAME]
+
+
+@pytest.mark.parametrize(
+    ("path", "replacement"),
+    [
+        ("/pre%20fix/é/", "/pre%20fix/%C3%A9$1"),
+        ("/a%2fb", "/a%2fb$1"),
+        ("/$1/%24${x}", "/$$1/%24$$%7Bx%7D$1"),
+        ("/{{x}}", "/%7B%7Bx%7D%7D$1"),
+    ],
+)
+def test_a_path_with_escapes_is_put_before_the_path_as_sent(path: str, replacement: str) -> None:
+    made = table(route("http://10.0.0.7:8888" + path))
+    expected = {"replacePathRegex": {"regex": "^(.*)", "replacement": replacement}}
+    assert made.records[MIDDLEWARE] == expected
+
+
+AT, ENCODED = "/user/q@/", "/user/q%40/"
+
+
+def test_another_spelling_of_a_route_is_refused_naming_both() -> None:
+    made = table(Route(AT, "http://a:1", {}))
+    before = dict(made.records)
+    for spec in (ENCODED, "/user/%71@/"):
+        with pytest.raises(ValueError, match=f"{spec}.*{AT}") as caught:
+            made.update({MARY: route(), spec: Route(spec, "http://a:2", {})})
+        assert isinstance(caught.value, RecordRefused)
+        assert made.records == before
+    with pytest.raises(ValueError, match="spelling"):
+        table(Route(AT, "http://a:1", {}), Route(ENCODED, "http://a:1", {}))
+    made.update({AT: Route(AT, "http://a:3", {})})
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_one_spelling_can_take_the_place_of_another(order: int) -> None:
+    made = table(Route(AT, "http://a:1", {}))
+    change: list[tuple[str, Route | None]] = [
+        (ENCODED, Route(ENCODED, "http://a:2", {})),
+        (AT, None),
+    ]
+    made.update(dict(change[::order]))
+    assert made.records == table(Route(ENCODED, "http://a:2", {})).records
+    made.update({ENCODED: None})
+    made.update({AT: Route(AT, "http://a:1", {})})
+    assert made.records == table(Route(AT, "http://a:1", {})).records
+
+
+def test_of_two_spellings_in_a_store_always_the_same_stays() -> None:
+    both = [
+        (Key(ROUTES_SECTION, record_name(spec)), Route(spec, "http://a:1", {}).to_document())
+        for spec in (AT, ENCODED)
+    ]
+    kept = routes_of(dict(both))
+    assert len(kept) == 1
+    assert routes_of(dict(reversed(both))) == kept
 
 
 @pytest.mark.parametrize("target", ["http://10.0.0.7:8888", "http://10.0.0.7:8888/"])

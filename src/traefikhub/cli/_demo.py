@@ -79,7 +79,8 @@ class Demo:
         url = f"http://127.0.0.1:{port}"
         password = secrets.token_hex(6)
         config = directory / "jupyterhub_config.py"
-        config.write_text(_config(directory, url, password))
+        token = secrets.token_hex(16)
+        config.write_text(_config(directory, url, password, token))
         log = directory / "jupyterhub.log"
         self._say("Starting JupyterHub behind Traefik …")
         with log.open("wb") as stream:
@@ -92,7 +93,7 @@ class Demo:
                 start_new_session=True,  # so that Ctrl-C reaches the Hub once, from here
             )
         try:
-            _wait_until_up(hub, f"{url}/hub/health", log)
+            _wait_until_up(hub, url, token, log)
             self._say(
                 f"\n    JupyterHub runs at  {url}\n"
                 f"    Log in with any user name and the password  {password}\n\n"
@@ -126,7 +127,7 @@ def _choose_port(wanted: int) -> int:
     raise DemoError("no port is free on 127.0.0.1; choose one with --port")
 
 
-def _config(directory: Path, url: str, password: str) -> str:
+def _config(directory: Path, url: str, password: str, token: str) -> str:
     options: dict[str, object] = {
         "JupyterHub.bind_url": url,
         "JupyterHub.hub_bind_url": f"http://127.0.0.1:{_choose_free()}",
@@ -145,6 +146,7 @@ def _config(directory: Path, url: str, password: str) -> str:
         "SimpleLocalProcessSpawner.home_dir_template": str(directory / "home" / "{username}"),
         "Spawner.cmd": [sys.executable, "-m", "jupyterhub.singleuser"],
         "Spawner.default_url": "/lab",
+        "JupyterHub.services": [{"name": "demo", "api_token": token}],
         "Spawner.args": ["--allow-root"] if os.geteuid() == 0 else [],
     }
     return "".join(f"c.{name} = {value!r}\n" for name, value in options.items())
@@ -157,7 +159,11 @@ def _choose_free() -> int:
         return port
 
 
-def _wait_until_up(hub: subprocess.Popen[bytes], url: str, log: Path) -> None:
+def _wait_until_up(hub: subprocess.Popen[bytes], url: str, token: str, log: Path) -> None:
+    """Return when this Hub answers: another that took the port meanwhile knows no such token."""
+    question = urllib.request.Request(
+        f"{url}/hub/api/user", headers={"Authorization": f"token {token}"}
+    )
     # Without proxies from the environment: this is a question to our own machine.
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     deadline = time.monotonic() + _START_SECONDS
@@ -166,7 +172,7 @@ def _wait_until_up(hub: subprocess.Popen[bytes], url: str, log: Path) -> None:
             raise DemoError(
                 f"JupyterHub ended with code {hub.returncode}. Its last log lines:\n{tail(log, 30)}"
             )
-        with contextlib.suppress(urllib.error.URLError, OSError), opener.open(url, timeout=2):
+        with contextlib.suppress(urllib.error.URLError, OSError), opener.open(question, timeout=2):
             return
         time.sleep(0.1)
     raise DemoError(

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from traefikhub.traefik._errors import TraefikUnusable
 
-__all__ = ["listen_address", "require_free"]
+__all__ = ["listen_address", "require_apart", "require_free"]
 
 
 def listen_address(url: str, setting: str) -> str:
@@ -72,6 +72,40 @@ def require_free(address: str, setting: str) -> None:
                 if host == "" and error.errno == errno.EADDRNOTAVAIL:
                     continue  # no IPv6 here
                 raise TraefikUnusable(_reason(error, address, setting)) from error
+
+
+def require_apart(address: str, setting: str, other: str, other_setting: str) -> None:
+    """Refuse two addresses on which one program can't listen at once. May block on name
+    resolution.
+
+    Raises:
+        TraefikUnusable: they share the port and a host.
+    """
+    if _overlap(*address.rpartition(":")[::2], *other.rpartition(":")[::2]):
+        raise TraefikUnusable(
+            f"{setting} and {other_setting} are the same address, {address} and {other}; choose "
+            "another port for one of them"
+        )
+
+
+def _overlap(host: str, port: str, other: str, other_port: str) -> bool:
+    if int(port) != int(other_port):
+        return False
+    found, others = _addresses(host), _addresses(other)
+    for some, rest in ((found, others), (others, found)):
+        if some & {"", "::"} or ("0.0.0.0" in some and any("." in each for each in rest)):
+            return True
+    return bool(found & others)
+
+
+def _addresses(host: str) -> set[str]:
+    host = host.strip("[]")
+    if not host:
+        return {""}
+    try:
+        return {str(found[4][0]) for found in socket.getaddrinfo(host, None)}
+    except (OSError, UnicodeError):  # ``require_free`` says so
+        return {host}
 
 
 def _reason(error: OSError, address: str, setting: str) -> str:
