@@ -79,4 +79,7 @@ def demo(session: nox.Session) -> None:
 def bench(session: nox.Session) -> None:
     """Measure; prints tables of ratios within one run."""
     session.install(".[test]")
-    session.run("python", "-m", "benchmarks", *session.posargs)
+    bring_servers(session)
+    # The servers are started by the same code as in the tests.
+    environment = {"PYTHONPATH": "tests"}
+    session.run("python", "-m", "benchmarks", *session.posargs, env=environment)

@@ -1,7 +1,7 @@
-"""Two questions of the first milestone, answered side by side in one run.
+"""Questions answered side by side in one run.
 
 How long is one add_route, against a bare file write plus Traefik's own reload? How many reloads
-does a burst of 500 cost?
+does a burst of 500 cost? What does each store cost at ten thousand routes?
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from typing import Any
 
 from benchmarks._floor import floor_beside
 from benchmarks._machine import describe
+from benchmarks._stores import STORES, LoopWatch, measure_store
 from traefikhub import TraefikProxy
 
 TARGET = "http://127.0.0.1:1"
@@ -103,40 +104,29 @@ async def burst(directory: Path, count: int) -> dict[str, Any]:
     metrics = {"metrics": {"prometheus": {"entryPoint": "auth_api"}}}
     async with started_proxy(directory, 10, extra_static_config=metrics) as proxy:
         before = reloads(proxy)
-        worst_lag = 0.0
-
-        async def watch_loop() -> None:
-            nonlocal worst_lag
-            while True:
-                asleep = time.perf_counter()
-                await asyncio.sleep(0.001)
-                worst_lag = max(worst_lag, time.perf_counter() - asleep - 0.001)
-
-        watcher = asyncio.create_task(watch_loop())
-        started = time.perf_counter()
-        await asyncio.gather(
-            *(proxy.add_route(f"/user/b{n}/", TARGET, {"user": f"b{n}"}) for n in range(count))
-        )
-        seconds = time.perf_counter() - started
-        watcher.cancel()
+        watch = LoopWatch()
+        async with watch.watching():
+            started = time.perf_counter()
+            await asyncio.gather(
+                *(proxy.add_route(f"/user/b{n}/", TARGET, {"user": f"b{n}"}) for n in range(count))
+            )
+            seconds = time.perf_counter() - started
         return {
             "routes added at once": count,
             "seconds": seconds,
             "reloads": reloads(proxy) - before,
-            "longest stall of the event loop ms": 1e3 * worst_lag,
+            "longest stall of the event loop ms": 1e3 * watch.worst,
         }
 
 
-def table(row: dict[str, Any]) -> str:
-    """One measurement as a Markdown table."""
-    cells = [f"{value:.2f}" if isinstance(value, float) else str(value) for value in row.values()]
-    return "\n".join(
-        [
-            "| " + " | ".join(row) + " |",
-            "|" + " --- |" * len(row),
-            "| " + " | ".join(cells) + " |",
-        ]
-    )
+def table(rows: list[dict[str, Any]]) -> str:
+    """Measurements of one kind as a Markdown table."""
+    lines = ["| " + " | ".join(rows[0]) + " |", "|" + " --- |" * len(rows[0])]
+    for row in rows:
+        values = row.values()
+        cells = [f"{value:.2f}" if isinstance(value, float) else str(value) for value in values]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
 
 
 async def measure(rounds: int) -> dict[str, Any]:
@@ -146,6 +136,7 @@ async def measure(rounds: int) -> dict[str, Any]:
         results["one_route"] = await one_route(Path(directory), 10, rounds)
     with tempfile.TemporaryDirectory(prefix="traefikhub-bench-") as directory:
         results["burst"] = await burst(Path(directory), 500)
+    results["stores"] = [await measure_store(name, 10_000) for name in STORES]
     return results
 
 
@@ -157,8 +148,8 @@ def main() -> None:
     arguments = parser.parse_args()
     results = asyncio.run(measure(arguments.rounds))
     print(", ".join(f"{name} {value}" for name, value in results["machine"].items()))
-    for name in ("one_route", "burst"):
-        print(f"\n{table(results[name])}")
+    for rows in ([results["one_route"]], [results["burst"]], results["stores"]):
+        print(f"\n{table(rows)}")
     if arguments.json:
         arguments.json.write_text(json.dumps(results, indent=2) + "\n")
 

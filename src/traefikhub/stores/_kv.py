@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import secrets
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import Any, Final, NamedTuple
 
 import anyio
@@ -138,13 +139,14 @@ class KeyValueStore(RouteStore):
             return await self._load()
 
     async def _load(self) -> Snapshot:
-        flat = await self.read_all()
-        flat.pop(_OWNER, None)
-        try:
-            # Tenths of a second for ten thousand routes.
-            known = await in_thread(_read, flat)
-        except ValueError as error:
-            raise StoreCorrupt(f"{self.prefix}/ in {self.provider_name}: {error}") from error
+        with paused_gc():
+            flat = await self.read_all()
+            flat.pop(_OWNER, None)
+            try:
+                # Tenths of a second for ten thousand routes.
+                known = await in_thread(KnownKeys, flat)
+            except ValueError as error:
+                raise StoreCorrupt(f"{self.prefix}/ in {self.provider_name}: {error}") from error
         self._known = known
         return known.snapshot
 
@@ -171,17 +173,16 @@ class KeyValueStore(RouteStore):
                 portions(plan.changes, self.transaction_limit, self.transaction_bytes)
             )
 
-        try:
-            if len(batch.puts) + len(batch.deletes) > _MANY:
-                plan, transactions = await in_thread(prepare)
-            else:
-                plan, transactions = prepare()
-        except RecordRefused:
-            self._known = known
-            raise
-        for changes in transactions:
-            await self._transact_as_owner(changes)
-        known.commit(batch, plan)
+        many = len(batch.puts) + len(batch.deletes) > _MANY
+        with paused_gc() if many else nullcontext():
+            try:
+                plan, transactions = await in_thread(prepare) if many else prepare()
+            except RecordRefused:
+                self._known = known
+                raise
+            for changes in transactions:
+                await self._transact_as_owner(changes)
+            known.commit(batch, plan)
         self._known = known
 
     async def _transact_as_owner(self, changes: Sequence[Change]) -> None:
@@ -206,8 +207,3 @@ class KeyValueStore(RouteStore):
                 f"{type(self).__name__} is "
                 + ("open for reading only" if self._state else "not open")
             )
-
-
-def _read(flat: Mapping[str, str]) -> KnownKeys:
-    with paused_gc():
-        return KnownKeys(flat)
