@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from traitlets import Bool, Dict, Float, Integer, List, TraitType, Type, Unicode, Union
+from traitlets import Bool, Dict, Enum, Float, Integer, List, TraitType, Type, Unicode, Union
 from traitlets.traitlets import DefaultHandler
 
 from traefikhub.proxy import TraefikProxy
@@ -49,6 +49,8 @@ def _kind(trait: TraitType[Any, Any]) -> str:
         return " or ".join(map(_kind, trait.trait_types))
     if isinstance(trait, Type):
         return f"a subclass of `{getattr(trait.klass, '__name__', trait.klass)}`"
+    if isinstance(trait, Enum):
+        return "one of " + ", ".join(f"`{value!r}`" for value in trait.values or ())
     kind = next(text for known, text in _KINDS.items() if isinstance(trait, known))
     least = getattr(trait, "min", None)
     return kind if least in (None, float("-inf")) else f"{kind}, at least {least}"
