@@ -16,6 +16,7 @@ from contextlib import suppress
 from typing import Any, Final, TypeVar
 
 import anyio
+import anyio.lowlevel
 
 __all__ = ["in_thread"]
 
@@ -33,6 +34,8 @@ async def in_thread(work: Callable[..., _T], *args: Any, abandon: bool = False) 
     ``Task.cancel``: nothing is half-done, nothing goes on unseen. With ``abandon`` it returns at
     once, and what becomes of the work is nobody's business.
     """
+    # Work done in a loop must leave a cancelled caller a moment at which to notice.
+    await anyio.lowlevel.checkpoint_if_cancelled()
     loop = asyncio.get_running_loop()
     future: asyncio.Future[_T] = loop.create_future()
 

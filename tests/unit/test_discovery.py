@@ -110,13 +110,6 @@ def test_an_unknown_name_lists_what_is_there_and_what_an_extra_brings(install: I
     assert 'pip install "traefikhub[consul]"' in message
 
 
-def test_an_extra_that_is_there_is_not_offered(install: Install) -> None:
-    install(consul="MyStore")
-    message = refusal("unknown")
-    assert "traefikhub[consul]" not in message
-    assert "traefikhub[etcd]" in message
-
-
 @pytest.mark.parametrize(
     ("source", "reason"),
     [

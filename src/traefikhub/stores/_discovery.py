@@ -19,7 +19,7 @@ ENTRY_POINT_GROUP = "traefikhub.stores"
 _SETTING = "c.TraefikProxy.store"
 
 _EXTRAS = ("consul", "etcd")
-"""Stores that an extra of traefikhub brings, under the same name."""
+"""Stores that work only with the client library that an extra of the same name brings."""
 
 _ANY_FAILURE = (Exception, SystemExit)
 """What importing a module may raise: some leave with ``sys.exit`` when they lack something."""
@@ -89,13 +89,10 @@ def resolve_store(store: str | type[RouteStore]) -> type[RouteStore]:
 
 def _what_there_is(installed: list[InstalledStore]) -> str:
     names = ", ".join(str(each) for each in installed) or "none"
-    absent = [extra for extra in _EXTRAS if extra not in {each.name for each in installed}]
-    extras = ", ".join(f'{extra} (pip install "traefikhub[{extra}]")' for extra in absent)
+    extras = " and ".join(f'pip install "traefikhub[{extra}]" ({extra})' for extra in _EXTRAS)
     return (
-        f"Installed: {names}. "
-        + (f"An extra brings: {extras}. " if extras else "")
-        + f"Others come as pip packages that register under {ENTRY_POINT_GROUP!r}; "
-        "a class or its dotted path works as well."
+        f"Installed: {names}. Extras bring client libraries: {extras}. Others come as pip packages "
+        f"that register under {ENTRY_POINT_GROUP!r}; a class or its dotted path works as well."
     )
 
 
