@@ -26,7 +26,9 @@ def lint(session: nox.Session) -> None:
 @nox.session
 def types(session: nox.Session) -> None:
     """Mypy, strict, on everything that is Python here."""
-    session.install("mypy==2.*", "nox", "tomli", "types-psutil", "types-requests", ".[test]")
+    session.install(
+        "mypy==2.*", "exceptiongroup", "nox", "tomli", "types-psutil", "types-requests", ".[test]"
+    )
     session.run("mypy")
 
 

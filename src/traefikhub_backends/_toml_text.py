@@ -69,6 +69,8 @@ def render(key: Key, document: Document) -> str:
             text = tomli_w.dumps({key.name: value})
         else:
             _require_toml(document)
+            if "@" in key.name:
+                raise ValueError("Traefik takes what follows '@' for a provider")
             if "/" not in key.section and not isinstance(document, list):
                 raise ValueError(f"only a list can stand in [{key.section}] itself")
             if "/" in key.section and not isinstance(document, dict):

@@ -137,6 +137,13 @@ def test_what_the_layout_takes_it_gives_back(records: list[tuple[Key, Any]]) -> 
         ("a", {"x": None}),
         ("a", {"x/y": 1}),
         ("a", {"": 1}),
+        ("42", {"x": 1}),
+        ("a@b", {"x": 1}),
+        ("a", {"x": {"0": 1}}),
+        ("a", {"X": 1, "x": 2}),
+        ("a", {"x": ["a,b"]}),
+        ("a", {"x": [" a"]}),
+        ("a", {"x": [[]]}),
     ],
 )
 def test_what_has_no_form_is_refused(name: str, document: Any) -> None:
@@ -167,6 +174,35 @@ async def test_names_that_differ_in_case_are_refused_where_traefik_reads(
         await store.apply(Batch(3, {Key("http/services", "LAB"): rule}))
         renamed: dict[Key, Document] = {Key("http/routers", "lAB"): rule}
         await store.apply(Batch(4, renamed, frozenset(Key("http/routers", name) for name in first)))
+
+
+def test_long_lists_keep_their_order() -> None:
+    key = Key("http/routers", "a")
+    names: Document = [f"m{number}" for number in range(12)]
+    flat = keys_of(key, {"middlewares": names})
+    assert [flat[path] for path in sorted(flat)] == names
+    assert canonical(key, {"middlewares": names}) == {"middlewares": names}
+
+
+async def test_once_fenced_is_fenced_even_if_all_keys_are_deleted() -> None:
+    server: dict[str, str] = {}
+    async with MemoryKv(server) as former, MemoryKv(server) as owner:
+        with pytest.raises(FencedError):
+            await former.apply(Batch(1, ROUTE))
+        server.clear()
+        with pytest.raises(FencedError):
+            await former.apply(Batch(1, ROUTE))
+        await owner.apply(Batch(1, ROUTE))
+
+
+async def test_a_batch_upon_deleted_keys_is_stored_whole() -> None:
+    async with MemoryKv({}) as store:
+        await store.apply(Batch(1, ROUTE))
+        store.server.clear()
+        changed: dict[Key, Document] = {**ROUTE, Key("jupyterhub/routes", "mary"): "changed"}
+        await store.apply(Batch(2, changed))
+        found = await store.load()
+        assert found.records == {key: canonical(key, doc) for key, doc in changed.items()}
 
 
 async def test_keys_deleted_by_hand_are_no_take_over() -> None:

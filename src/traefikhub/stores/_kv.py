@@ -103,6 +103,7 @@ class KeyValueStore(RouteStore):
         super().__init__(**kwargs)
         self._state = ""  # "reading" or "writing" while open
         self._token = ""
+        self._fenced = ""  # why, once it was: there is no way back but open()
         self._known: KnownKeys | None = None  # None when what the server holds is unknown
         # A load that ends after a write it did not see would pass for what the store holds.
         self._busy = anyio.Lock()
@@ -113,7 +114,7 @@ class KeyValueStore(RouteStore):
 
     async def open(self, *, read_only: bool = False) -> None:
         """Connect, and unless ``read_only`` put a new owner token into the store."""
-        self._known = None
+        self._known, self._fenced = None, ""
         try:
             await self.connect()
             if not read_only:
@@ -145,7 +146,7 @@ class KeyValueStore(RouteStore):
             try:
                 # Tenths of a second for ten thousand routes.
                 known = await in_thread(KnownKeys, flat)
-            except ValueError as error:
+            except (ValueError, RecursionError) as error:
                 raise StoreCorrupt(f"{self.prefix}/ in {self.provider_name}: {error}") from error
         self._known = known
         return known.snapshot
@@ -161,6 +162,19 @@ class KeyValueStore(RouteStore):
             await self._apply(batch)
 
     async def _apply(self, batch: Batch) -> None:
+        if self._fenced:
+            raise FencedError(self._fenced)
+        token = self._token
+        many = len(batch.puts) + len(batch.deletes) > _MANY
+        with paused_gc() if many else nullcontext():
+            while not await self._send(batch, token, many):
+                # Somebody deleted our keys, the owner's too; nobody took over. What the server
+                # holds is not what the batch was planned upon.
+                self.log.warning("The keys of %s/ were deleted by hand", self.prefix)
+                await self.transact([Change(_OWNER, token)], None)
+
+    async def _send(self, batch: Batch, token: str, many: bool) -> bool:
+        """Apply a batch; False, with nothing known, if the owner's key is gone."""
         if self._known is None:
             await self._load()
         known, self._known = self._known, None  # until it is known that all of it happened
@@ -173,33 +187,25 @@ class KeyValueStore(RouteStore):
                 portions(plan.changes, self.transaction_limit, self.transaction_bytes)
             )
 
-        many = len(batch.puts) + len(batch.deletes) > _MANY
-        with paused_gc() if many else nullcontext():
-            try:
-                plan, transactions = await in_thread(prepare) if many else prepare()
-            except RecordRefused:
-                self._known = known
-                raise
-            for changes in transactions:
-                await self._transact_as_owner(changes)
-            known.commit(batch, plan)
+        try:
+            plan, transactions = await in_thread(prepare) if many else prepare()
+        except RecordRefused:
+            self._known = known
+            raise
+        for changes in transactions:
+            if await self.transact(changes, Guard(_OWNER, token)):
+                continue
+            if _OWNER not in await self.read_all():
+                return False
+            self._fenced = (
+                f"another writer has taken over {self.prefix}/ in {self.provider_name}; this one "
+                "writes no more. Give each Hub a prefix of its own "
+                f"(c.{type(self).__name__}.prefix)."
+            )
+            raise FencedError(self._fenced)
+        known.commit(batch, plan)
         self._known = known
-
-    async def _transact_as_owner(self, changes: Sequence[Change]) -> None:
-        guard = Guard(_OWNER, self._token)
-        if await self.transact(changes, guard):
-            return
-        if _OWNER not in await self.read_all():
-            # Somebody deleted our keys; nobody took over. What is lost, the caller will repair.
-            self.log.warning("The keys of %s/ were deleted by hand", self.prefix)
-            await self.transact([Change(_OWNER, self._token)], None)
-            if await self.transact(changes, guard):
-                return
-        raise FencedError(
-            f"another writer has taken over {self.prefix}/ in {self.provider_name}; this one "
-            "writes no more. Give each Hub a prefix of its own "
-            f"(c.{type(self).__name__}.prefix)."
-        )
+        return True
 
     def _require(self, *states: str) -> None:
         if self._state not in states:

@@ -30,8 +30,11 @@ def keys_of(key: Key, document: Document) -> dict[str, str]:
     if is_private(key.section):
         path = f"{key.section}/{quote(key.name, safe='') or _EMPTY_NAME}"
         return {path: json.dumps(document, ensure_ascii=False)}
-    if key.name == "" or "/" in key.name:
-        raise RecordRefused(f"{key.section} {key.name!r}: Traefik's keys need a name without '/'")
+    if key.name == "" or key.name.isdecimal() or "/" in key.name or "@" in key.name:
+        # Traefik takes digits for a place in a list, and what follows "@" for a provider.
+        raise RecordRefused(
+            f"{key.section} {key.name!r}: as a key, a name is no number and has no '/' or '@'"
+        )
     flat = dict(_flatten(f"{key.section}/{key.name}", document, key))
     if not flat or f"{key.section}/{key.name}" in flat:
         raise RecordRefused(f"{key.section} {key.name!r}: a record needs at least one entry")
@@ -43,20 +46,35 @@ def _flatten(path: str, document: Document, key: Key) -> Iterable[tuple[str, str
         case dict() if not document:
             yield path, _EMPTY_TABLE
         case dict():
+            if len({name.casefold() for name in document}) < len(document):
+                raise RecordRefused(
+                    f"{key.section} {key.name!r}: of {sorted(document)} some differ only in case, "
+                    "which Traefik's key-value providers ignore"
+                )
             for name, value in document.items():
-                if name == "" or "/" in name:
+                if name == "" or "/" in name or name.isdecimal():
                     raise RecordRefused(f"{key.section} {key.name!r}: {name!r} is no key's part")
                 yield from _flatten(f"{path}/{name}", value, key)
         case list():
-            # An empty list is an absent one: that is how Traefik reads it, too.
+            # An empty list is an absent one: that is how Traefik reads it, too. It sorts the
+            # indices as texts (seen: m0, m1, m10, m11, m2), so all are of one width.
+            width = len(str(len(document) - 1))
             for index, value in enumerate(document):
-                yield from _flatten(f"{path}/{index}", value, key)
+                if isinstance(value, str) and ("," in value or value != value.strip()):
+                    raise RecordRefused(
+                        f"{key.section} {key.name!r}: Traefik splits {value!r} at commas and blanks"
+                    )
+                if isinstance(value, list | dict) and not value:
+                    raise RecordRefused(f"{key.section} {key.name!r}: an empty entry of a list")
+                yield from _flatten(f"{path}/{index:0{width}}", value, key)
         case None:
             raise RecordRefused(f"{key.section} {key.name!r}: null has no form in Traefik's keys")
         case bool():
             yield path, "true" if document else "false"
         case str():
             yield path, document
+        case float() if document.is_integer():
+            yield path, str(int(document))  # Traefik's integer fields take no exponent
         case _:
             yield path, json.dumps(document)
 
@@ -77,7 +95,7 @@ def key_of(path: str) -> Key | None:
     """The record that a key below the prefix belongs to; None if it is nobody's."""
     parts = path.split("/")
     if is_private(parts[0]):
-        if len(parts) != 3:
+        if len(parts) != 3 or not parts[2]:  # a key of somebody else's, or a "folder" of consul's
             return None
         return Key("/".join(parts[:2]), "" if parts[2] == _EMPTY_NAME else unquote(parts[2]))
     # A list such as tls/certificates has numbers where tables have names.
@@ -128,6 +146,6 @@ def _with_lists(tree: Document) -> Document:
     if not isinstance(tree, dict):
         return tree
     branches = {name: _with_lists(value) for name, value in tree.items()}
-    if branches and all(str(index) in branches for index in range(len(branches))):
-        return [branches[str(index)] for index in range(len(branches))]
+    if branches and all(name.isdecimal() for name in branches):
+        return [branches[name] for name in sorted(branches, key=int)]
     return branches

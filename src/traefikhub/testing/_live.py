@@ -122,6 +122,11 @@ class _Traefik:
             if each["provider"] == self._provider
         }
 
+    def router(self, name: str) -> Any:
+        """What Traefik makes of a router."""
+        status, body = self.ask(f"/api/http/routers/{name}@{self._provider}", self._api)
+        return json.loads(body) if status == 200 else {}
+
     def complaints(self) -> list[str]:
         """Its log lines at ERROR and above."""
         return [
@@ -203,13 +208,54 @@ class LiveTests(Hooks):
         run(work)
 
     @proves(Promise.REAL)
+    def test_traefik_keeps_the_order_of_long_lists(self, server: Any, prefix: str) -> None:
+        """Twelve middlewares run in the order in which they were given, or are refused."""
+        names: list[Document] = [f"m{number}" for number in range(12)]
+        records: dict[Key, Document] = {
+            Key("http/middlewares", str(name)): {"addPrefix": {"prefix": f"/{name}"}}
+            for name in names
+        }
+        records |= _route("long", "/long/", "http://127.0.0.1:1")
+        records[Key("http/routers", "long")] = {
+            "rule": 'PathPrefix("/long/")',
+            "entryPoints": ["http"],
+            "service": "long",
+            "middlewares": names,
+        }
+
+        async def work() -> None:
+            async with self.make_store(prefix, server) as store:
+                try:
+                    await store.apply(Batch(1, records))
+                except RecordRefused:
+                    return
+                with _traefik(store) as traefik:
+                    traefik.wait(lambda: traefik.generation() == 1, "show generation 1")
+                    found = traefik.router("long").get("middlewares", [])
+                    seen = [each.partition("@")[0] for each in found]
+                    assert seen == names, f"a list of {names} is {seen} to Traefik"
+
+        run(work)
+
+    @proves(Promise.REAL)
     def test_traefik_knows_records_by_the_names_they_were_given(
         self, server: Any, prefix: str
     ) -> None:
         """Whatever name a store accepts, Traefik sees; two names are never taken for one."""
         names = [
             *("case", "Case", "with space", "dot.ted", "ünïcødé", 'quo"te', "back\\slash", "tick`"),
-            *("a=b", "per%cent", "[table]", "{{x}}", "#x", "semi;colon", "plus+", "'single'"),
+            *(
+                "42",
+                "a@b",
+                "a=b",
+                "per%cent",
+                "[table]",
+                "{{x}}",
+                "#x",
+                "semi;colon",
+                "plus+",
+                "'single'",
+            ),
         ]
 
         async def work() -> None:

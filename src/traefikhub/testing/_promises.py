@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import functools
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from enum import Enum
 from typing import ParamSpec, TypeVar
+
+if sys.version_info < (3, 11):
+    from exceptiongroup import BaseExceptionGroup
 
 __all__ = ["Promise", "PromiseBroken", "proves"]
 
@@ -47,10 +51,20 @@ def _told_as(promise: Promise) -> Iterator[None]:
         yield
     except PromiseBroken:
         raise
+    except BaseExceptionGroup as group:
+        error = _first_of(group)
+        raise PromiseBroken(promise, f"{type(error).__name__}: {error}") from error
     except AssertionError as error:
         raise PromiseBroken(promise, str(error).partition("\nassert ")[0]) from error
     except Exception as error:
         raise PromiseBroken(promise, f"{type(error).__name__}: {error}") from error
+
+
+def _first_of(error: BaseException) -> BaseException:
+    """What went wrong in a task group, instead of that something did."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
 
 
 def proves(promise: Promise) -> Callable[[Callable[_P, _T]], Callable[_P, _T]]:
