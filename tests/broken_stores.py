@@ -15,6 +15,7 @@ __all__ = [
     "Lazy",
     "Merging",
     "Misleading",
+    "Straggling",
     "Swallowing",
     "Unfenced",
 ]
@@ -50,6 +51,14 @@ class HalfHearted(TomlFileStore):
         half = len(items) // 2
         await super().apply(Batch(batch.generation, dict(items[:half])))
         await super().apply(Batch(batch.generation, dict(items[half:]), batch.deletes))
+
+
+class Straggling(TomlFileStore):
+    """Puts first, and deletes in a second step."""
+
+    async def apply(self, batch: Batch) -> None:
+        await super().apply(Batch(batch.generation, batch.puts))
+        await super().apply(Batch(batch.generation, {}, batch.deletes))
 
 
 class Lazy(TomlFileStore):

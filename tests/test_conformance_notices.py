@@ -12,7 +12,12 @@ import pytest
 
 import broken_stores
 from traefikhub.stores import RouteStore
-from traefikhub.testing import Promise, PromiseBroken, RouteStoreConformance
+from traefikhub.testing import (
+    Promise,
+    PromiseBroken,
+    RouteStoreConformance,
+    ServerStoreConformance,
+)
 from traefikhub_backends.toml_file import TomlFileStore
 
 
@@ -50,6 +55,7 @@ def put_to_the_promises(
         ),
         (broken_stores.Merging, Promise.READ_YOUR_WRITES, set()),
         (broken_stores.HalfHearted, Promise.ATOMIC, {Promise.DURABLE, Promise.REAL}),
+        (broken_stores.Straggling, Promise.ATOMIC, {Promise.DURABLE, Promise.REAL}),
         (broken_stores.Lazy, Promise.DURABLE, set(Promise)),  # acknowledged too early
         (broken_stores.Unfenced, Promise.FENCED, set()),
         (broken_stores.Swallowing, Promise.FENCED, set()),
@@ -76,6 +82,11 @@ def test_the_suite_names_the_promise(
     for error in broken[promise]:
         assert str(error).startswith(f"promise {promise.number} (")
         assert " is broken: " in str(error)
+
+
+def test_a_missing_server_is_told_when_the_class_is_made() -> None:
+    with pytest.raises(TypeError, match="TestIncomplete must define run_server"):
+        type("TestIncomplete", (ServerStoreConformance,), {"make_store": lambda *_: None})
 
 
 def test_a_missing_hook_is_told_when_the_class_is_made() -> None:

@@ -30,6 +30,10 @@ class TestConsul(ServerStoreConformance):
         ):
             yield server
 
+    def place(self, server: ConsulServer) -> str:
+        """Its address."""
+        return server.url.partition("://")[2]
+
     def make_store(self, prefix: str, server: ConsulServer) -> ConsulStore:
         """With the token that may."""
         return ConsulStore(prefix=prefix, url=server.url, token=TOKEN)

@@ -30,6 +30,22 @@ class TestEtcd(ServerStoreConformance):
         ):
             yield server
 
+    @classmethod
+    @contextmanager
+    def run_full_server(cls) -> Iterator[EtcdServer]:
+        """With a quota of two megabytes."""
+        with (
+            tempfile.TemporaryDirectory() as directory,
+            EtcdServer(
+                Path(directory), "--quota-backend-bytes=2000000", root_password=PASSWORD
+            ) as server,
+        ):
+            yield server
+
+    def place(self, server: EtcdServer) -> str:
+        """Its address."""
+        return server.endpoint
+
     def make_store(self, prefix: str, server: EtcdServer) -> EtcdStore:
         """As the user who may."""
         return EtcdStore(

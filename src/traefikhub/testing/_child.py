@@ -9,7 +9,7 @@ import anyio
 
 from traefikhub.stores import Batch, Document, Key, RouteStore, resolve_store
 
-__all__ = ["RECORDS", "describe", "write_forever"]
+__all__ = ["RECORDS", "batch_of", "describe", "swap_of", "write_forever"]
 
 RECORDS = [Key("jupyterhub/routes", f"r{number}") for number in range(10)]
 
@@ -28,6 +28,14 @@ def batch_of(generation: int) -> Batch:
     return Batch(generation, documents)
 
 
+def swap_of(generation: int) -> Batch:
+    """Replaces one set of records by another, so that puts and deletes that come apart show."""
+    sets = [[Key("jupyterhub/routes", f"{word}{n}") for n in range(10)] for word in ("odd", "even")]
+    new, old = sets if generation % 2 else sets[::-1]
+    documents: dict[Key, Document] = {key: {"generation": generation} for key in new}
+    return Batch(generation, documents, frozenset(old))
+
+
 async def write_forever(description: str) -> None:
     """Take the store over and write; tell each generation that was acknowledged."""
     what = json.loads(description)
@@ -35,7 +43,7 @@ async def write_forever(description: str) -> None:
         generation = (await store.load()).generation
         while True:
             generation += 1
-            await store.apply(batch_of(generation))
+            await store.apply(swap_of(generation))
             print(generation, flush=True)  # noqa: T201  (the parent reads it)
 
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import logging
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import anyio
@@ -22,11 +25,20 @@ _PATIENCE = 5
 
 
 class TroubleTests(Hooks):
-    """Down, frozen, restarted, refused, written to by others."""
+    """Down, frozen, restarted, full, refused, written to by others."""
 
-    def make_refused_store(self, prefix: str, server: Any) -> RouteStore:
-        """A store with a wrong password or token. Override it if the server knows any."""
-        raise LookupError
+    required_hooks = ("make_store", "run_server")
+
+    def make_refused_store(self, prefix: str, server: Any) -> RouteStore | None:
+        """A store with a wrong password or token; None if the server knows neither."""
+        return None
+
+    @classmethod
+    @contextmanager
+    def run_full_server(cls) -> Iterator[Any]:
+        """A server that has room for a few records of ten thousand characters, and no more; None
+        if there is no such thing."""
+        yield None
 
     @proves(Promise.DURABLE)
     def test_a_server_killed_after_a_write_still_has_it(
@@ -69,7 +81,7 @@ class TroubleTests(Hooks):
                         "apply()": lambda: store.apply(batch_of(2)),
                         "open()": lambda: self._open_another(prefix, server),
                     }.items():
-                        await self._fails(name, operation, store.timeout, trouble)
+                        await self._fails(name, operation, store.timeout, trouble, server)
                 finally:
                     await in_thread(end)
                 await _until_it_answers(store)
@@ -89,7 +101,9 @@ class TroubleTests(Hooks):
         async with other:
             await other.load()
 
-    async def _fails(self, name: str, operation: Any, timeout: float, trouble: str) -> None:
+    async def _fails(
+        self, name: str, operation: Any, timeout: float, trouble: str, server: ServerControl
+    ) -> None:
         failure: BaseException | None = None
         with anyio.move_on_after(_PATIENCE * timeout + 1) as scope:
             try:
@@ -102,7 +116,10 @@ class TroubleTests(Hooks):
             f"{name} raises {type(failure).__name__} instead of StoreUnavailable when the server "
             f"is {trouble}: {failure}"
         )
-        self._hold_no_secret(str(failure), f"the error of {name}")
+        assert self.place(server) in str(failure), (
+            f"{name} doesn't name {self.place(server)!r} when the server is {trouble}: {failure}"
+        )
+        self._hold_no_secret(_all_of(failure), f"the error of {name}")
 
     @proves(Promise.HONEST)
     def test_wrong_credentials_are_told(
@@ -112,20 +129,50 @@ class TroubleTests(Hooks):
         caplog.set_level(logging.DEBUG)
 
         async def work() -> None:
-            try:
-                store = self.make_refused_store(prefix, server)
-            except LookupError:
+            store = self.make_refused_store(prefix, server)
+            if store is None:
                 return
             try:
                 async with store:
                     await store.apply(batch_of(1))
             except StoreError as error:
-                self._hold_no_secret(str(error), "the error")
+                self._hold_no_secret(_all_of(error), "the error")
             else:
                 raise AssertionError("wrong credentials were accepted")
 
         run(work)
         self._hold_no_secret(caplog.text, "the log")
+
+    @proves(Promise.HONEST)
+    def test_a_server_without_room_is_told(self, prefix: str) -> None:
+        """And what it had, it still gives. Servers without a limit have nothing to do."""
+
+        async def work(server: Any) -> None:
+            async with self.make_store(prefix, server) as store:
+                failure: StoreError | None = None
+                applied = 0
+                while failure is None:
+                    key = Key("jupyterhub/notes", f"n{applied + 1}")
+                    try:
+                        await store.apply(Batch(applied + 1, {key: "x" * 10_000}))
+                    except StoreError as error:
+                        failure = error
+                    else:
+                        applied += 1
+                    assert applied < 10_000, "there was room for 10,000 large records"
+                assert isinstance(failure, StoreUnavailable), (
+                    f"a full server gives {type(failure).__name__}: {failure}"
+                )
+                self._hold_no_secret(_all_of(failure), "the error")
+                found = await store.load()
+                # The one that filled it may be stored all the same (etcd does so): unavailable
+                # means that nobody knows.
+                assert found.generation in (applied, applied + 1), "a full server lost what it had"
+                assert len(found.records) == found.generation, "a full server has half a batch"
+
+        with self.run_full_server() as full:
+            if full is not None:
+                run(lambda: work(full))
 
     def _hold_no_secret(self, text: str, where: str) -> None:
         for secret in self.secrets:
@@ -165,6 +212,11 @@ class TroubleTests(Hooks):
                 assert found == "by hand", f"a key was changed by hand, load() returns {found!r}"
 
         run(work)
+
+
+def _all_of(error: BaseException | None) -> str:
+    """An error with all that led to it, as a log would show it."""
+    return "".join(traceback.format_exception(error))
 
 
 def _restart(server: ServerControl) -> None:
