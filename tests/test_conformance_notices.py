@@ -54,7 +54,7 @@ def put_to_the_promises(
             {Promise.ATOMIC, Promise.DURABLE, Promise.FENCED, Promise.QUIET, Promise.REAL},
         ),
         (broken_stores.Merging, Promise.READ_YOUR_WRITES, set()),
-        (broken_stores.HalfHearted, Promise.ATOMIC, {Promise.DURABLE, Promise.REAL}),
+        (broken_stores.HalfHearted, Promise.ATOMIC, set(Promise)),
         (broken_stores.Straggling, Promise.ATOMIC, {Promise.DURABLE, Promise.REAL}),
         (broken_stores.Lazy, Promise.DURABLE, set(Promise)),  # acknowledged too early
         (broken_stores.Unfenced, Promise.FENCED, set()),
