@@ -319,7 +319,7 @@ class RouteWriter:
         except BaseException as error:
             self._table.update(before)
             # A lost answer may hide a success; so may a cancelled call.
-            self._uncertain = attempted and not isinstance(error, FencedError)
+            self._uncertain |= attempted and not isinstance(error, FencedError)
             raise
         self._expected.update(expected)
         for key in batch.deletes:
