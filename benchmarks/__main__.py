@@ -1,158 +1,127 @@
-"""Questions answered side by side in one run.
-
-How long is one add_route, against a bare file write plus Traefik's own reload? How many reloads
-does a burst of 500 cost? What does each store cost at ten thousand routes?
-"""
+"""Measure every contestant in one run on one machine: traefikhub with each of its stores, and the
+proxies that it may replace. ``nox -s bench``, or ``nox -s bench -- --quick``."""
 
 from __future__ import annotations
 
 import argparse
 import asyncio
 import json
-import logging
-import re
-import socket
-import statistics
+import signal
+import sys
 import tempfile
 import time
-import urllib.request
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
-from benchmarks._floor import floor_beside
+from benchmarks._backend import Missing, opened_backend
+from benchmarks._child import UnsupportedByProxy
+from benchmarks._contestants import CONTESTANTS, OURS
+from benchmarks._floor import burst, one_route
 from benchmarks._machine import describe
-from benchmarks._stores import STORES, LoopWatch, measure_store
-from traefikhub import TraefikProxy
+from benchmarks._measure import measure
+from benchmarks._plan import FULL, QUICK, Plan
+from benchmarks._plots import draw
+from benchmarks._report import render
+from benchmarks._results import Results
+from benchmarks._stores import STORES, measure_store
 
-TARGET = "http://127.0.0.1:1"
+_ROOT = Path(__file__).parents[1]
 
 
-def free_ports(count: int) -> list[int]:
-    """Ports on which nothing listens, all different."""
-    probes = [socket.socket() for _ in range(count)]
+def main() -> int:
+    """Run what was asked for; 1 if something that is installed could not be measured."""
+    arguments = _parser().parse_args()
+    if arguments.report:
+        results = Results.from_document(json.loads(arguments.report.read_text()))
+        _write(results, arguments.output or arguments.report.parent)
+        return 0
+    # Whoever ends this ends what it started: by Ctrl-C, also in the background, or by a kill.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    plan = QUICK if arguments.quick else FULL
+    started = time.monotonic()
+    results = Results(about=describe() | {"extent": plan.name})
     try:
-        for probe in probes:
-            probe.bind(("127.0.0.1", 0))
-        return [probe.getsockname()[1] for probe in probes]
-    finally:
-        for probe in probes:
-            probe.close()
+        _run(plan, arguments.only, results)
+    finally:  # also what was measured before Ctrl-C is worth something
+        results.about["minutes"] = f"{(time.monotonic() - started) / 60:.1f}"
+        if results.rows or results.tables:
+            partly = plan is QUICK or arguments.only or sys.exc_info()[0]
+            kept = _ROOT / (".benchmarks" if partly else "docs/benchmarks")
+            _write(results, arguments.output or kept)
+    for name, why in {**results.missing, **results.failed}.items():
+        print(f"NOT MEASURED: {name}: {why}", file=sys.stderr)
+    return 1 if results.failed else 0
 
 
-@asynccontextmanager
-async def started_proxy(
-    directory: Path, routes: int, **options: Any
-) -> AsyncIterator[TraefikProxy]:
-    """A proxy with so many routes."""
-    port, api_port = free_ports(2)
-    proxy = TraefikProxy(
-        app=SimpleNamespace(subdomain_host="", internal_ssl=False, cleanup_proxy=True),
-        public_url=f"http://127.0.0.1:{port}",
-        traefik_api_url=f"http://127.0.0.1:{api_port}",
-        run_dir=str(directory / "run"),
-        log=logging.getLogger("benchmarks"),
-        **options,
-    )
-    await proxy.start()
-    try:
-        await asyncio.gather(
-            *(proxy.add_route(f"/user/u{n}/", TARGET, {"user": f"u{n}"}) for n in range(routes))
-        )
-        yield proxy
-    finally:
-        await proxy.stop()
-
-
-async def one_route(directory: Path, routes: int, rounds: int) -> dict[str, Any]:
-    """Milliseconds from call to live, and of the floor, taken in turns."""
-    ours, floors = [], []
-    async with started_proxy(directory, routes) as proxy:
-        ports = free_ports(2)
-        with floor_beside(Path(proxy.run_dir), (ports[0], ports[1])) as floor:
-            for number in range(rounds + 5):
-                floors.append(await asyncio.to_thread(floor.change, number))
-                started = time.perf_counter()
-                await proxy.add_route("/user/new/", TARGET, {"user": "new", "n": number})
-                ours.append(time.perf_counter() - started)
-                await proxy.delete_route("/user/new/")
-    mine, least = ours[5:], floors[5:]  # both warm up
-    return {
-        "routes": routes,
-        "rounds": rounds,
-        "add_route p50 ms": 1e3 * statistics.median(mine),
-        "add_route p95 ms": 1e3 * statistics.quantiles(mine, n=20)[-1],
-        "floor p50 ms": 1e3 * statistics.median(least),
-        "floor p95 ms": 1e3 * statistics.quantiles(least, n=20)[-1],
-        "ratio p50": statistics.median(mine) / statistics.median(least),
-    }
-
-
-def reloads(proxy: TraefikProxy) -> int:
-    """How often Traefik has reloaded, by its own count."""
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    with opener.open(f"{proxy.traefik_api_url}/metrics", timeout=10) as answer:
-        found = re.search(r"^traefik_config_reloads_total (\d+)", answer.read().decode(), re.M)
-    assert found, "Traefik has no metric for reloads"
-    return int(found.group(1))
-
-
-async def burst(directory: Path, count: int) -> dict[str, Any]:
-    """Seconds and reloads of many routes at once, and what the event loop felt of it."""
-    metrics = {"metrics": {"prometheus": {"entryPoint": "auth_api"}}}
-    async with started_proxy(directory, 10, extra_static_config=metrics) as proxy:
-        before = reloads(proxy)
-        watch = LoopWatch()
-        async with watch.watching():
-            started = time.perf_counter()
-            await asyncio.gather(
-                *(proxy.add_route(f"/user/b{n}/", TARGET, {"user": f"b{n}"}) for n in range(count))
-            )
-            seconds = time.perf_counter() - started
-        return {
-            "routes added at once": count,
-            "seconds": seconds,
-            "reloads": reloads(proxy) - before,
-            "longest stall of the event loop ms": 1e3 * watch.worst,
-        }
-
-
-def table(rows: list[dict[str, Any]]) -> str:
-    """Measurements of one kind as a Markdown table."""
-    lines = ["| " + " | ".join(rows[0]) + " |", "|" + " --- |" * len(rows[0])]
-    for row in rows:
-        values = row.values()
-        cells = [f"{value:.2f}" if isinstance(value, float) else str(value) for value in values]
-        lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines)
-
-
-async def measure(rounds: int) -> dict[str, Any]:
-    """Everything, one after the other."""
-    results: dict[str, Any] = {"machine": describe()}
-    with tempfile.TemporaryDirectory(prefix="traefikhub-bench-") as directory:
-        results["one_route"] = await one_route(Path(directory), 10, rounds)
-    with tempfile.TemporaryDirectory(prefix="traefikhub-bench-") as directory:
-        results["burst"] = await burst(Path(directory), 500)
-    results["stores"] = [await measure_store(name, 10_000) for name in STORES]
-    return results
-
-
-def main() -> None:
-    """Print tables; write JSON if asked for."""
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--rounds", type=int, default=200, help="changes measured (default 200)")
-    parser.add_argument("--json", type=Path, help="also write the results to this file")
-    arguments = parser.parse_args()
-    results = asyncio.run(measure(arguments.rounds))
-    print(", ".join(f"{name} {value}" for name, value in results["machine"].items()))
-    for rows in ([results["one_route"]], [results["burst"]], results["stores"]):
-        print(f"\n{table(rows)}")
-    if arguments.json:
-        arguments.json.write_text(json.dumps(results, indent=2) + "\n")
+    parser.add_argument("--quick", action="store_true", help="less of everything: 3 minutes")
+    parser.add_argument(
+        "--only",
+        action="append",
+        metavar="NAME",
+        help="contestants with this in their name; 'floor', 'reloads' and 'stores' are what is "
+        "measured of traefikhub alone; may be repeated",
+    )
+    parser.add_argument(
+        "--output",
+        type=Path,
+        help="the directory for results (default: docs/benchmarks after a whole run, else "
+        ".benchmarks)",
+    )
+    parser.add_argument(
+        "--report", type=Path, metavar="JSON", help="only write tables and plots of old results"
+    )
+    return parser
+
+
+def _run(plan: Plan, only: list[str] | None, results: Results) -> None:
+    def wanted(name: str) -> bool:
+        return not only or any(part in name for part in only)
+
+    with tempfile.TemporaryDirectory(prefix="traefikhub-bench-") as directory:
+        for contestant in filter(lambda each: wanted(each.name), CONTESTANTS):
+            with _noted(contestant.name, results), opened_backend(Path(directory)) as backend:
+                measure(contestant, plan, backend, results)
+    if wanted("floor"):
+        with _noted("floor", results):
+            results.tables["floor"] = [one_route(10, plan.floor)]
+    if wanted("reloads"):
+        for contestant in OURS:
+            with _noted(f"reloads, {contestant.name}", results):
+                results.tables.setdefault("reloads", []).append(burst(contestant, 500))
+    if wanted("stores") and plan.stores:
+        for store in STORES:
+            with _noted(f"store {store}", results):
+                row = asyncio.run(measure_store(store, plan.stores))
+                results.tables.setdefault("stores", []).append(row)
+
+
+@contextmanager
+def _noted(name: str, results: Results) -> Iterator[None]:
+    """Keep why something can't be measured, and go on with the rest."""
+    print(f"--- {name}", file=sys.stderr, flush=True)
+    try:
+        yield
+    except (Missing, UnsupportedByProxy) as error:
+        results.missing[name] = str(error)
+    except Exception as error:
+        traceback.print_exc()
+        results.failed[name] = f"{type(error).__name__}: {error}"
+
+
+def _write(results: Results, directory: Path) -> None:
+    directory.mkdir(parents=True, exist_ok=True)
+    (directory / "results.json").write_text(json.dumps(results.to_document(), indent=1) + "\n")
+    draw(results, directory)
+    tables = render(results)
+    (directory / "tables.md").write_text(tables)
+    print(tables)
+    print(f"Results are in {directory}", file=sys.stderr)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -22,8 +22,8 @@ version = release = __version__
 
 extensions = ["myst_parser", "options_page"]
 myst_heading_anchors = 3
-# Included by configuration.md, so no page of its own.
-exclude_patterns = ["_build", "reference-options.md"]
+# Included by configuration.md and benchmarks.md, so no pages of their own.
+exclude_patterns = ["_build", "reference-options.md", "benchmarks"]
 
 html_theme = "furo"
 html_title = f"traefikhub {release}"

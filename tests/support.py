@@ -48,6 +48,7 @@ class Backend:
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
+            wbufsize = -1  # one packet an answer: two would wait for each other
 
             def do_GET(self) -> None:
                 body = json.dumps(

@@ -133,6 +133,14 @@ class TraefikProxy(Proxy):  # type: ignore[misc]
         if all that is configured elsewhere.""",
     ).tag(config=True)
 
+    routing = CaselessStrEnum(
+        ["tree", "flat"],
+        default_value="tree",
+        help="""How Traefik's routers are arranged. ``tree``: routes that share a prefix stand below
+        a router for that prefix, so that a request costs about the same at ten thousand users as
+        at ten. ``flat``: all on one level, for comparison and diagnosis. Requests land alike.""",
+    ).tag(config=True)
+
     traefik_providers_throttle_duration = Unicode(
         "0s",
         help="""How long Traefik waits before it applies the next change, e.g. ``200ms``. Changes
@@ -257,6 +265,8 @@ class TraefikProxy(Proxy):  # type: ignore[misc]
             extra_static_config=dict(self.extra_static_config),
             extra_dynamic_config=dict(self.extra_dynamic_config),
             setup_dynamic_config=self.should_start or self.enable_setup_dynamic_config,
+            routing=self.routing,
+            hub_prefix=getattr(self.hub, "base_url", "/hub/"),
             throttle=self.traefik_providers_throttle_duration,
             sanitize_path=self.sanitize_path,
             grace_seconds=self.grace_seconds,

@@ -13,18 +13,29 @@ import ipaddress
 import json
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 from urllib.parse import unquote, unquote_to_bytes
 
-__all__ = ["ParsedSpec", "parse_routespec", "record_name", "rule_and_priority"]
+__all__ = [
+    "ParsedSpec",
+    "parent_name",
+    "parse_routespec",
+    "prefix_rule_and_priority",
+    "record_name",
+    "rule_and_priority",
+]
 
-_ALWAYS_ENCODED: Final = frozenset("/?#%")
+_ALWAYS_ENCODED: Final = frozenset("?#%")
 """In a name these can only arrive as an escape: a literal one would end the segment, the path, or
 be a bad request."""
 
 _RESERVED: Final = frozenset(":[]@!$&'()*+,;=") | _ALWAYS_ENCODED
 _BYTE_ORDER_MARK: Final = "\ufeff"
 """The one character that Go's scanner, which reads the rules, allows nowhere, quoted or not."""
+
+INNER_SLASH: Final = "\udc2f"
+"""In keys, a slash that separates nothing. A lone surrogate: no routespec holds it."""
 
 _ILLEGAL: Final = re.compile(r"[\x00-\x20\x7f?#]")
 _BARE_PERCENT: Final = re.compile(r"%(?![0-9A-Fa-f]{2})")
@@ -47,6 +58,13 @@ class ParsedSpec:
 
     host: str
     segments: tuple[str, ...]
+
+    @property
+    def key(self) -> str:
+        """Host and decoded path as one text: of two routes for one request, the key of one
+        begins that of the other. A slash within a segment stands as ``INNER_SLASH``."""
+        inner = (segment.replace("/", INNER_SLASH) for segment in self.segments)
+        return f"{self.host}/" + "".join(f"{segment}/" for segment in inner)
 
 
 def parse_routespec(routespec: str) -> ParsedSpec:
@@ -104,29 +122,50 @@ def _parse_host(host: str, routespec: str) -> str:
 def rule_and_priority(spec: ParsedSpec) -> tuple[str, int]:
     """The Traefik matcher of a route, and its rank: the longest path first, routes with a host
     above those without, the default route lowest."""
+    return prefix_rule_and_priority(spec.key)
+
+
+def prefix_rule_and_priority(prefix: str) -> tuple[str, int]:
+    """The matcher of all requests whose key begins with ``prefix``, and its rank.
+
+    A prefix may end anywhere: in the host, in a segment, or after a slash. Then it matches the
+    path without that slash, too.
+    """
+    host, slash, below = prefix.partition("/")
+    path = slash + below
     conditions = []
-    if spec.host:
+    if host and not path:
+        conditions.append(f"HostRegexp({_quoted('^' + _pieces(host))})")
+    elif host:
         # Traefik strips the brackets of an IPv6 address from the request before it compares.
-        conditions.append(f"Host({_quoted(spec.host.strip('[]'))})")
-    if spec.segments:
-        conditions.append(f"PathRegexp({_quoted(_path_regexp(spec.segments))})")
-    elif not spec.host:
+        conditions.append(f"Host({_quoted(host.strip('[]'))})")
+    if below:
+        conditions.append(f"PathRegexp({_quoted(_path_regexp(path))})")
+    elif not host:
         conditions.append('PathPrefix("/")')
-    # Of two routes that match one request, the segments of one begin those of the other, so the
-    # decoded length orders them by depth.
-    length = 1 + sum(len(segment) + 1 for segment in spec.segments)
-    return " && ".join(conditions), length + (_HOST_ABOVE if spec.host else 0)
+    # The decoded length orders the prefixes of one request by depth.
+    return " && ".join(conditions), len(path) + (_HOST_ABOVE if host else 0)
 
 
-def _path_regexp(segments: tuple[str, ...]) -> str:
-    """A regular expression that matches the path and all below it, in every legal encoding."""
+def _path_regexp(path: str) -> str:
+    """A regular expression that matches what begins with the path, in every legal encoding."""
+    if path.endswith("/") and not path.endswith("//"):
+        return f"^{_pieces(path[:-1])}(?:/|$)"
     # Below an empty segment the slash must be there: without it, it is the page one level up.
-    end = "(?:/|$)" if segments[-1] else "/"
-    return "^/" + "/".join("".join(map(_piece, segment)) for segment in segments) + end
+    return f"^{_pieces(path)}"
 
 
+def _pieces(text: str) -> str:
+    return "".join(map(_piece, text))
+
+
+@lru_cache(maxsize=1024)
 def _piece(char: str) -> str:
     code = ord(char)
+    if char == "/":
+        return char
+    if char == INNER_SLASH:
+        return "%2F"
     if char in _ALWAYS_ENCODED:
         return f"%{code:02X}"
     if char in _RESERVED:
@@ -159,6 +198,19 @@ def record_name(routespec: str) -> str:
         return "root__"
     if len(routespec) <= _PLAIN_LENGTH and _PLAIN.fullmatch(routespec):
         return routespec[1:-1].replace("/", "_")
-    readable = re.sub("[^a-z0-9]+", "-", unquote(routespec).lower()).strip("-")[:40]
-    digest = hashlib.blake2b(json.dumps(routespec).encode(), digest_size=16).digest()
-    return f"{readable}__{base64.b32encode(digest).decode().rstrip('=').lower()}"
+    return f"{_readable(unquote(routespec))}__{_digest(routespec)}"
+
+
+def parent_name(prefix: str) -> str:
+    """The name of the router above all routes whose key begins with ``prefix``: distinct for
+    distinct prefixes, even when lower-cased, and never that of a route."""
+    return f"traefikhub__tree_{_readable(prefix)}_{_digest(prefix)}"
+
+
+def _readable(text: str) -> str:
+    return re.sub("[^a-z0-9]+", "-", text.lower()).strip("-")[:40]
+
+
+def _digest(text: str) -> str:
+    digest = hashlib.blake2b(json.dumps(text).encode(), digest_size=16).digest()
+    return base64.b32encode(digest).decode().rstrip("=").lower()

@@ -7,6 +7,7 @@ import logging
 import os
 import secrets
 import ssl
+import threading
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from traefikhub.base import (
     certificate_record,
     extra_records,
 )
+from traefikhub.rules import parse_routespec
 from traefikhub.stores import (
     GENERATION_HEADER,
     GENERATION_MARKER,
@@ -63,6 +65,7 @@ from traefikhub.traefik.ports import listen_address, require_apart, require_free
 from traefikhub.traefik.process import last_words
 from traefikhub.traefik.rundir import RunDir, write_private
 from traefikhub.traefik.supervisor import Supervisor
+from traefikhub.tree import RouteTree
 from traefikhub.writer import RouteWriter
 
 __all__ = ["ProxySession", "SessionSettings", "connect_external", "start_traefik"]
@@ -104,6 +107,8 @@ class SessionSettings:
     extra_static_config: dict[str, Any]
     extra_dynamic_config: dict[str, Any]
     setup_dynamic_config: bool
+    routing: str
+    hub_prefix: str
     throttle: str
     sanitize_path: bool
     grace_seconds: int
@@ -287,16 +292,25 @@ def _writer(
     api: TraefikApi,
     explain: Callable[[], str],
 ) -> RouteWriter:
-    def make_table(routes: list[Route]) -> Table:
-        return Table(entry_point=settings.entry_point, base=base, extra=extra, routes=routes)
+    hub_key = parse_routespec(settings.hub_prefix).key
 
-    async def wait_live(generation: int) -> None:
+    def make_table(routes: list[Route]) -> Table:
+        return Table(
+            entry_point=settings.entry_point,
+            base=base,
+            extra=extra,
+            tree=RouteTree(hub_key) if settings.routing == "tree" else None,
+            routes=routes,
+        )
+
+    async def wait_live(generation: int, stored: threading.Event) -> None:
         try:
             await api.wait_for_generation(
                 generation,
                 marker=f"{GENERATION_MARKER.name}@{settings.store.provider_name}",
                 header=GENERATION_HEADER,
                 timeout=settings.check_route_timeout,
+                stored=stored,
             )
         except NotLive as error:
             raise NotLive(f"{error}. {await in_thread(explain)}") from error

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 from urllib.parse import quote, urlsplit
 
-from traefikhub.rules import ParsedSpec, parse_routespec, record_name, rule_and_priority
+from traefikhub.rules import parent_name, parse_routespec, prefix_rule_and_priority, record_name
 from traefikhub.stores import Document, Key, RecordRefused, Records
+from traefikhub.tree import Parent, RouteTree, TreeChange
 
 __all__ = ["ROUTES_SECTION", "Change", "OtherSpelling", "Route", "Table", "merge", "routes_of"]
 
@@ -65,7 +66,7 @@ def routes_of(records: Records) -> dict[str, Route]:
     several spellings of one routespec, that with the first name stays.
     """
     routes: dict[str, Route] = {}
-    spellings: dict[ParsedSpec, str] = {}
+    spellings: dict[str, str] = {}
     for key, document in records.items():
         if key.section != ROUTES_SECTION or not isinstance(document, dict):
             continue
@@ -74,7 +75,7 @@ def routes_of(records: Records) -> dict[str, Route]:
                 if key.name != record_name(spec):
                     continue
                 try:
-                    parsed = parse_routespec(spec)
+                    parsed = parse_routespec(spec).key
                 except ValueError:
                     continue
                 if other := spellings.get(parsed):
@@ -103,6 +104,7 @@ class Table:
         entry_point: the name of the Traefik entry point that serves users.
         base: records that stand beside the routes' (API router, default certificate).
         extra: the admin's records, merged over those of the same key, or added.
+        tree: arranges the routers; None leaves all of them on one level. It becomes the table's.
         routes: the routes to begin with.
     """
 
@@ -112,12 +114,15 @@ class Table:
         entry_point: str,
         base: Records | None = None,
         extra: Records | None = None,
+        tree: RouteTree | None = None,
         routes: Iterable[Route] = (),
     ) -> None:
         self._entry_point = entry_point
         self._extra = dict(extra or {})
+        self._tree = tree
         self._routes: dict[str, Route] = {}
-        self._spellings: dict[ParsedSpec, str] = {}
+        self._keys: dict[str, str] = {}  # by routespec
+        self._spellings: dict[str, str] = {}  # the routespec of each key
         self._records: dict[Key, Document] = {}
         for key, document in {**self._extra, **(base or {})}.items():
             self._records[key] = self._with_extra(key, document)
@@ -144,77 +149,171 @@ class Table:
             ValueError: a routespec is malformed, or another spelling of one that stays; nothing
                 was changed.
         """
-        changed: dict[Key, Document | None] = {}
-        # All are rendered before the first is entered: a malformed one leaves the table as it was.
-        rendered = [
-            (routespec, route, self._render(old), self._render(route))
-            for routespec, route in change.items()
-            if route != (old := self._routes.get(routespec))
-        ]
-        self._enter_spellings(change)
-        for routespec, route, before, after in rendered:
-            for key in before.keys() - after.keys():
-                if key in self._extra:  # the admin's own part of that record stays
-                    self._records[key] = changed[key] = self._extra[key]
-                else:
-                    del self._records[key]
-                    changed[key] = None
-            for key, document in after.items():
-                if key.section == ROUTES_SECTION or self._records.get(key) != document:
-                    self._records[key] = changed[key] = document
-            if route:
-                self._routes[routespec] = route
-            else:
-                del self._routes[routespec]
-        return changed
+        news = {spec: route for spec, route in change.items() if route != self._routes.get(spec)}
+        # All are checked before the first is entered: one that is refused changes nothing.
+        came = {parse_routespec(spec).key: spec for spec, route in news.items() if route}
+        self._require_one_spelling(news, came)
 
-    def _enter_spellings(self, change: Change) -> None:
-        """Note which routespec stands for which requests; refuse a second one for the same.
+        gone: list[Key] = []
+        removed = []
+        for spec, route in news.items():
+            if old := self._routes.get(spec):
+                gone += _keys_of(old)
+                if route is None:
+                    removed.append(self._keys.pop(spec))
+                    del self._spellings[removed[-1]], self._routes[spec]
+        for key, spec in came.items():
+            new = news[spec]
+            assert new is not None
+            self._routes[spec], self._keys[spec], self._spellings[key] = new, key, spec
+        arranged = self._arrange(removed, came)
+        for before, _ in arranged.parents.values():
+            gone += _parent_keys(before) if before else []
+        wanted = self._render(came.values(), arranged)
+        return self._enter(dict.fromkeys(key for key in gone if key not in wanted) | wanted)
+
+    def _require_one_spelling(self, news: Change, came: Mapping[str, str]) -> None:
+        """Refuse two routespecs for the same requests.
 
         Their rules would be the same and Traefik would serve either, so that which one had to
         depend on history.
         """
-        came = {spec: parse_routespec(spec) for spec, route in change.items() if route}
-        went = {spec for spec, route in change.items() if not route and spec in self._routes}
-        new: dict[ParsedSpec, str] = {}
-        for spec, parsed in came.items():
-            other = new.setdefault(parsed, spec)
-            if other == spec and (old := self._spellings.get(parsed, spec)) not in went:
-                other = old
+        for spec in (spec for spec, route in news.items() if route):
+            key = parse_routespec(spec).key
+            other = came[key]
+            if other == spec:
+                other = self._spellings.get(key, spec)
+                if other in news and news[other] is None:
+                    continue
             if other != spec:
                 raise OtherSpelling(
                     f"can't route {spec!r}: {other!r}, another spelling of the same, is routed "
                     "already; delete that first"
                 )
-        for spec in went:
-            del self._spellings[parse_routespec(spec)]
-        self._spellings.update(new)
 
-    def _render(self, route: Route | None) -> dict[Key, Document]:
-        """The records of one route, dependencies first."""
-        if route is None:
-            return {}
+    def _arrange(self, removed: list[str], came: Mapping[str, str]) -> TreeChange:
+        if self._tree is None:
+            return TreeChange(set(came.values()), {})
+        return self._tree.update(removed, came)
+
+    def _render(self, came: Collection[str], arranged: TreeChange) -> dict[Key, Document | None]:
+        """The records of all that changed, what others name before what names it."""
+        wanted: dict[Key, Document | None] = {}
+        for spec in came:
+            wanted.update(_dependencies(self._routes[spec]))
+        if self._tree is not None:
+            wanted[_SHORTCUT] = self._shortcut(self._tree)
+            for prefix in sorted(arranged.parents):  # from the top down
+                if parent := arranged.parents[prefix][1]:
+                    wanted.update(self._parent(parent))
+        for spec in arranged.routes:
+            key = self._keys[spec]
+            above = self._tree.parent_of(key) if self._tree else ""
+            name = record_name(spec)
+            wanted[Key(_ROUTERS, name)] = self._router(self._routes[spec], above)
+        for spec in came:
+            route = self._routes[spec]
+            wanted[Key(ROUTES_SECTION, record_name(spec))] = route.to_document()
+        return wanted
+
+    def _enter(self, wanted: Mapping[Key, Document | None]) -> dict[Key, Document | None]:
+        """Make the records what is wanted; tell what that changed."""
+        changed: dict[Key, Document | None] = {}
+        for key, bare in wanted.items():
+            document = self._with_extra(key, bare)
+            if document is None:
+                if self._records.pop(key, None) is not None:
+                    changed[key] = None
+            # Of a route's data, Python takes for equal what JSON tells apart.
+            elif key.section == ROUTES_SECTION or self._records.get(key) != document:
+                self._records[key] = changed[key] = document
+        return changed
+
+    def _with_extra(self, key: Key, document: Document) -> Document:
+        """With the admin's own part, which stays when ours goes."""
+        if key not in self._extra:
+            return document
+        return self._extra[key] if document is None else merge(document, self._extra[key])
+
+    # --- routers -----------------------------------------------------------------------------
+
+    def _router(self, route: Route, above: str) -> dict[str, Document]:
+        """The router of a route below a parent, or at the top."""
+        rule, priority = prefix_rule_and_priority(self._keys[route.routespec])
         name = record_name(route.routespec)
-        rule, priority = rule_and_priority(parse_routespec(route.routespec))
         router: dict[str, Document] = {
             "rule": rule,
             "priority": priority,
-            "entryPoints": [self._entry_point],
+            **self._place(above),
             "service": name,
         }
-        records: dict[Key, Document] = {
-            Key("http/services", name): {"loadBalancer": {"servers": [{"url": route.target}]}},
-        }
-        # Traefik ignores a path in a server's URL; configurable-http-proxy prepends it.
-        if prefix := urlsplit(route.target).path.rstrip("/"):
-            records[Key("http/middlewares", name)] = _prepend(prefix)
+        if _path_of(route):
             router["middlewares"] = [name]
-        records[Key("http/routers", name)] = router
-        records[Key(ROUTES_SECTION, name)] = route.to_document()
-        return {key: self._with_extra(key, document) for key, document in records.items()}
+        return router
 
-    def _with_extra(self, key: Key, document: Document) -> Document:
-        return merge(document, self._extra[key]) if key in self._extra else document
+    def _place(self, above: str) -> dict[str, Document]:
+        # Traefik disables a child that names entry points.
+        return (
+            {"parentRefs": [parent_name(above)]} if above else {"entryPoints": [self._entry_point]}
+        )
+
+    def _parent(self, parent: Parent) -> dict[Key, Document]:
+        rule, priority = prefix_rule_and_priority(parent.prefix)
+        own, *rest = _parent_keys(parent)
+        records: dict[Key, Document] = {
+            own: {"rule": rule, "priority": priority, **self._place(parent.above)}
+        }
+        for key in rest:
+            assert parent.fallback
+            records[key] = self._router(self._routes[parent.fallback], parent.prefix)
+        return records
+
+    def _shortcut(self, tree: RouteTree) -> Document:
+        """A first router for the Hub's own pages: they cost the same however many users are on."""
+        spec = tree.shortcut()
+        if spec is None:
+            return None
+        rule, _ = prefix_rule_and_priority(tree.shortcut_key)
+        return {**self._router(self._routes[spec], ""), "rule": rule, "priority": _FIRST}
+
+
+_ROUTERS: Final = "http/routers"
+_SERVICES: Final = "http/services"
+_MIDDLEWARES: Final = "http/middlewares"
+_SHORTCUT: Final = Key(_ROUTERS, "traefikhub__hub")
+_FIRST: Final = 2_000_000
+"""The priority of the Hub's own router: above that of every route."""
+
+
+def _keys_of(route: Route) -> list[Key]:
+    name = record_name(route.routespec)
+    sections = [_SERVICES, _ROUTERS, ROUTES_SECTION]
+    if _path_of(route):
+        sections.append(_MIDDLEWARES)
+    return [Key(section, name) for section in sections]
+
+
+def _parent_keys(parent: Parent) -> list[Key]:
+    """The router of a parent, then that of its fallback."""
+    name = parent_name(parent.prefix)
+    names = [name, f"{name}_rest"] if parent.fallback else [name]
+    return [Key(_ROUTERS, each) for each in names]
+
+
+def _dependencies(route: Route) -> dict[Key, Document]:
+    """What the router of a route names."""
+    name = record_name(route.routespec)
+    records: dict[Key, Document] = {
+        Key(_SERVICES, name): {"loadBalancer": {"servers": [{"url": route.target}]}}
+    }
+    # Traefik ignores a path in a server's URL; configurable-http-proxy prepends it.
+    if path := _path_of(route):
+        records[Key(_MIDDLEWARES, name)] = _prepend(path)
+    return records
+
+
+def _path_of(route: Route) -> str:
+    return urlsplit(route.target).path.rstrip("/")
 
 
 _KEPT_BY_ADD_PREFIX: Final = re.compile(r"[A-Za-z0-9/._~$&+,:;=@-]*", re.ASCII)

@@ -7,15 +7,15 @@ reloads of Traefik instead of 500.
 from __future__ import annotations
 
 import asyncio
-import copy
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import aclosing, asynccontextmanager
 from functools import partial
 from typing import Final
 
 import anyio
 
+from traefikhub._group import Group, Question, WaitLive, already_stored
 from traefikhub.stores import (
     Batch,
     Document,
@@ -32,43 +32,12 @@ from traefikhub.threads import in_thread
 
 __all__ = ["RouteWriter", "WaitLive", "WriterClosed"]
 
-WaitLive = Callable[[int], Awaitable[None]]
-"""Returns when every replica serves the generation given, or raises within its own deadline."""
-
-
-_MANY: Final = 20
-"""Changes of a group from which they are folded in a thread: some milliseconds."""
+_MANY: Final = 10
+"""Changes of a group from which they are folded in a thread: a millisecond."""
 
 
 class WriterClosed(RuntimeError):
     """The writer was stopped before the change could be made."""
-
-
-class _Group:
-    """Changes that go out together, and what became of them."""
-
-    def __init__(self) -> None:
-        self.changes: dict[str, Route | None] = {}
-        self.done = anyio.Event()
-        self.error: Exception | None = None
-        self.refused: dict[str, Exception] = {}
-
-    def finish(self, error: Exception | None = None) -> None:
-        self.error = error
-        self.done.set()
-
-    async def wait(self, routespec: str = "") -> None:
-        await self.done.wait()
-        if error := self.error or self.refused.get(routespec):
-            # A copy for each caller: raised in many tasks, one object would mix their tracebacks.
-            raise _copy_of(error) from error
-
-
-def _copy_of(error: Exception) -> Exception:
-    try:
-        return copy.copy(error)
-    except Exception:  # a store's own class may not allow it
-        return error
 
 
 class RouteWriter:
@@ -103,9 +72,10 @@ class RouteWriter:
         self._live_generation = 0
         self._stored_before = 0  # the generation that the batch in flight, if any, follows
         self._uncertain = False  # a batch may or may not have reached the store
-        self._storing = anyio.Lock()  # held while the store, the table or the repairs change
-        self._gathering = _Group()
-        self._in_flight: _Group | None = None
+        # Held while the store, the table or the repairs change.
+        self._storing = anyio.Lock(fast_acquire=True)
+        self._gathering = Group()
+        self._in_flight: Group | None = None
         self._wake = anyio.Event()
         self._task: asyncio.Task[None] | None = None
         self._scope = anyio.CancelScope()
@@ -144,7 +114,7 @@ class RouteWriter:
         """
         generation = self._generation
         if self._live_generation < generation:
-            await self._wait_live(generation)
+            await self._wait_live(generation, already_stored())
             self._live_generation = generation
 
     def run(self) -> None:
@@ -166,7 +136,7 @@ class RouteWriter:
         for group in (self._in_flight, self._gathering):
             if group is not None and not group.done.is_set():
                 group.finish(WriterClosed("the proxy was stopped before the route was live"))
-        self._in_flight, self._gathering = None, _Group()
+        self._in_flight, self._gathering = None, Group()
 
     async def change(self, routespec: str, route: Route | None) -> None:
         """Set one route, or delete it if ``route`` is None; return when that is live.
@@ -260,14 +230,14 @@ class RouteWriter:
                 while True:
                     await self._wake.wait()
                     self._wake = anyio.Event()
-                    group, self._gathering = self._gathering, _Group()
+                    group, self._gathering = self._gathering, Group()
                     async with self._flying(group):
                         await self._commit(group)
         finally:
             self._fail_waiting()
 
     @asynccontextmanager
-    async def _flying(self, group: _Group) -> AsyncIterator[None]:
+    async def _flying(self, group: Group) -> AsyncIterator[None]:
         """Mark a group as on its way; tell its callers what became of it."""
         self._in_flight = group
         self._stored_before = self._generation
@@ -286,40 +256,58 @@ class RouteWriter:
             self._in_flight = None
             group.finish()
 
-    async def _commit(self, group: _Group) -> None:
-        async with self._storing:
-            if self._uncertain:
-                await self._reconcile(await self._store.load())
-            try:
-                await self._store_changes(group.changes)
-            except RecordRefused:
-                if len(group.changes) < 2:
-                    raise
-                # One of them can't be stored; the others must not suffer for it.
-                for routespec, route in group.changes.items():
-                    try:
-                        await self._store_changes({routespec: route})
-                    except RecordRefused as error:
-                        group.refused[routespec] = error
+    async def _commit(self, group: Group) -> None:
+        async with aclosing(Question(self._wait_live)) as question:
+            async with self._storing:
+                if self._uncertain:
+                    await self._reconcile(await self._store.load())
+                try:
+                    await self._store_changes(group.changes, question)
+                except RecordRefused:
+                    await question.aclose()
+                    if len(group.changes) < 2:
+                        raise
+                    # One of them can't be stored; the others must not suffer for it.
+                    await self._store_halves(group.changes, group.refused)
+            if question.generation:
+                await question.answer()
+                self._live_generation = question.generation
         await self.wait_live()
 
-    async def _store_changes(self, changes: Change) -> None:
+    async def _store_halves(self, changes: Change, refused: dict[str, Exception]) -> None:
+        """Store what can be; note why the others can't."""
+        items = list(changes.items())
+        middle = len(items) // 2
+        for half in (dict(items[:middle]), dict(items[middle:])):
+            try:
+                await self._store_changes(half)
+            except RecordRefused as error:
+                if len(half) > 1:
+                    await self._store_halves(half, refused)
+                else:
+                    refused.update(dict.fromkeys(half, error))
+
+    async def _store_changes(self, changes: Change, question: Question | None = None) -> None:
         """Fold the changes and the outstanding repairs into one batch and store it."""
         before = {routespec: self._table.routes.get(routespec) for routespec in changes}
+        # A burst takes tens of milliseconds, which the event loop can't spare.
+        many = len(changes) + len(self._repairs.puts) > _MANY
         attempted = False
         try:
             change = partial(self._next_batch, changes)
-            # A burst takes tens of milliseconds, which the event loop can't spare.
-            many = len(changes) + len(self._repairs.puts) > _MANY
             batch, expected = await in_thread(change) if many else change()
             if not batch:
                 return
             attempted = True
+            if question:
+                question.begin(batch.generation)
             await self._store.apply(batch)
         except BaseException as error:
-            self._table.update(before)
             # A lost answer may hide a success; so may a cancelled call.
             self._uncertain |= attempted and not isinstance(error, FencedError)
+            undo = partial(self._table.update, before)
+            with anyio.CancelScope(shield=True):
+                await in_thread(undo) if many else undo()
             raise
         self._expected.update(expected)
         for key in batch.deletes:

@@ -1,4 +1,4 @@
-"""Records as the text of one TOML file, and back. Pure.
+"""Records as TOML, and back. Pure.
 
 The text of one record never depends on another's, so that a change renders only what changed.
 """
@@ -8,10 +8,8 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Iterable, Iterator
-from typing import Any, Final, TypeAlias
-
-import tomli_w
+from collections.abc import Iterator
+from typing import Any, Final, NamedTuple
 
 from traefikhub.stores import (
     GENERATION_MARKER,
@@ -19,7 +17,6 @@ from traefikhub.stores import (
     Document,
     Key,
     RecordRefused,
-    Snapshot,
     is_private,
 )
 
@@ -28,20 +25,17 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-__all__ = ["TextError", "Texts", "join", "parse", "render"]
+__all__ = ["END", "HEADER", "Record", "TextError", "ending", "heading", "parse", "render"]
 
-Texts: TypeAlias = "dict[str, dict[str, str]]"
-"""Section, name, rendered record."""
-
-_HEADER: Final = "# Written by traefikhub, and rewritten with every change of a route.\n"
-_END: Final = Key("jupyterhub/meta", "traefikhub__end")
+HEADER: Final = b"# Written by traefikhub, and rewritten with every change of a route.\n"
+END: Final = Key("jupyterhub/meta", "traefikhub__end")
 """The last table of the file. Its absence tells that the file was cut short or is not ours."""
 
 _INT64: Final = range(-(2**63), 2**63)
 
 
 class TextError(ValueError):
-    """A file's text is not what ``join`` makes.
+    """A file's text is not what this store writes.
 
     line: counted from 1.
     """
@@ -51,7 +45,14 @@ class TextError(ValueError):
         self.line = line
 
 
-def render(key: Key, document: Document) -> str:
+class Record(NamedTuple):
+    """What a key stands for, and how the file says it."""
+
+    document: Document
+    text: bytes
+
+
+def render(key: Key, document: Document) -> Record:
     """One record as TOML.
 
     Braces are escaped: Traefik runs the file through Go's templates first, and a stray ``{{``
@@ -61,116 +62,139 @@ def render(key: Key, document: Document) -> str:
         RecordRefused: TOML, or Traefik's reading of it, has no form for the document.
     """
     try:
-        if key == _END:
+        if key == END:
             raise ValueError("that name is this store's own")
-        if is_private(key.section):
-            # Compact, so that braces of JSON's own never stand together either.
-            value = json.dumps(document, ensure_ascii=False)
-            text = tomli_w.dumps({key.name: value})
-        else:
-            _require_toml(document)
-            if "@" in key.name:
-                raise ValueError("Traefik takes what follows '@' for a provider")
-            if "/" not in key.section and not isinstance(document, list):
-                raise ValueError(f"only a list can stand in [{key.section}] itself")
-            if "/" in key.section and not isinstance(document, dict):
-                raise ValueError(f"only a table can stand in [{key.section}]")
-            tree: dict[str, Any] = {key.name: document}
-            for part in reversed(key.section.split("/")):
-                tree = {part: tree}
-            text = tomli_w.dumps(tree)
-        text.encode("utf-8")
+        text = _private(key, document) if is_private(key.section) else _public(key, document)
+        return Record(document, text.replace("{{", "{\\u007B").encode("utf-8"))
     except ValueError as error:
         raise RecordRefused(
             f"the toml-file store can't keep {key.section} {key.name!r}: {error}"
         ) from error
-    return text.replace("{{", "{\\u007B")
 
 
-def _require_toml(document: Document) -> None:
-    """TOML has no null, and Traefik no integer beyond 64 bits."""
-    match document:
-        case None:
-            raise ValueError("null has no form in Traefik's configuration")
-        case int() if document not in _INT64:
-            raise ValueError(f"{document} is no 64-bit integer")
-        case dict():
-            for value in document.values():
-                _require_toml(value)
-        case list():
-            for value in document:
-                _require_toml(value)
+def heading(section: str) -> bytes:
+    """What stands before the records of a section. Those that Traefik reads need none: each
+    names its table itself."""
+    return f"\n[{_path(section)}]\n".encode() if is_private(section) else b"\n"
 
 
-def join(texts: Texts, generation: int) -> bytes:
-    """The whole file of these records at this generation.
+def ending(generation: int, records: bytes) -> bytes:
+    """The end of the file, with the records of the end mark's section."""
+    marker = render(*Batch(generation).marker).text
+    return b"".join(
+        [b"\n", marker, heading(END.section), records, f"{END.name} = {generation}\n".encode()]
+    )
+
+
+# --- TOML. A general writer takes four times as long, and a login waits for it ----------------
+
+_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+_is_bare = re.compile(r"[A-Za-z0-9_-]+").fullmatch
+
+
+def _private(key: Key, document: Document) -> str:
+    """One JSON text, as TOML has no form for everything that JSON has."""
+    return f"{_name(key.name)} = {_quoted(_json(document))}\n"
+
+
+def _public(key: Key, document: Document) -> str:
+    if "@" in key.name:
+        raise ValueError("Traefik takes what follows '@' for a provider")
+    if "/" in key.section:
+        if not isinstance(document, dict):
+            raise ValueError(f"only a table can stand in [{key.section}]")
+        return _table(f"{_path(key.section)}.{_name(key.name)}", document)
+    if not isinstance(document, list):
+        raise ValueError(f"only a list can stand in [{key.section}] itself")
+    return _table(key.section, {key.name: document})
+
+
+def _table(path: str, table: dict[str, Document]) -> str:
+    values, tables = [f"[{path}]\n"], []
+    for name, value in table.items():
+        if isinstance(value, dict):
+            tables.append(_table(f"{path}.{_name(name)}", value))
+        else:
+            values.append(f"{_name(name)} = {_value(value)}\n")
+    if tables and len(values) == 1:
+        values = []  # the tables below say that this one exists
+    return "".join(values + tables)
+
+
+def _value(value: Document) -> str:
+    """A value on one line.
 
     Raises:
-        RecordRefused: two records claim the same place.
+        ValueError: TOML has no null, and Traefik no integer beyond 64 bits.
     """
-    _require_room(texts)
-    marker = render(*Batch(generation).marker)
-
-    def parts() -> Iterable[str]:
-        yield _HEADER
-        for section, names in texts.items():
-            if section != _END.section:  # whose records go into the last table
-                yield f"\n[{section.replace('/', '.')}]\n" if is_private(section) else "\n"
-                yield from names.values()
-        yield "\n" + marker
-        yield f"\n[{_END.section.replace('/', '.')}]\n"
-        yield from texts.get(_END.section, {}).values()
-        yield f"{_END.name} = {generation}\n"
-
-    return "".join(parts()).encode("utf-8")
-
-
-def _require_room(texts: Texts) -> None:
-    """Each name stands in one place of the file, or it would be no TOML."""
-    for section, names in texts.items():
-        if "/" in section:
-            continue
-        if len(names) > 1 and not is_private(section):
-            raise RecordRefused(f"[{section}] holds one list, not {' and '.join(sorted(names))}")
-        for name in names:
-            if texts.get(f"{section}/{name}"):
-                raise RecordRefused(f"{name!r} of [{section}] can't be a list and a table at once")
+    match value:
+        case str():
+            return _quoted(value)
+        case bool():
+            return "true" if value else "false"
+        case int() if value not in _INT64:
+            raise ValueError(f"{value} is no 64-bit integer")
+        case int() | float():
+            return repr(value)
+        case list():
+            return f"[{', '.join([_value(item) for item in value])}]"
+        case dict():
+            items = [f"{_name(name)} = {_value(item)}" for name, item in value.items()]
+            return f"{{{', '.join(items)}}}"
+        case _:
+            raise ValueError("null has no form in Traefik's configuration")
 
 
-def parse(content: bytes) -> tuple[Snapshot, Texts]:
-    """The records of a file, and the text of each.
+def _quoted(text: str) -> str:
+    # JSON's escapes are TOML's, and TOML forbids one character more.
+    return _json(text).replace("\x7f", "\\u007F")
+
+
+def _name(name: str) -> str:
+    return name if _is_bare(name) else _quoted(name)
+
+
+def _path(section: str) -> str:
+    return section.replace("/", ".")
+
+
+# --- back ---------------------------------------------------------------------------------------
+
+
+def parse(content: bytes) -> tuple[dict[Key, Record], int]:
+    """The records of a file, and its generation.
 
     Raises:
-        TextError: it is broken, cut short, or something else than ``join`` makes.
+        TextError: it is broken, cut short, or something else than this store writes.
     """
     try:
         tree = tomllib.loads(content.decode("utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise TextError(_line_of(error, content), str(error)) from error
-    records = {
+    documents = {
         Key(section, name): document
         for section, table in _sections(tree)
         for name, document in table.items()
     }
-    end = records.pop(_END, None)
-    marker = records.pop(GENERATION_MARKER, None)
+    end = documents.pop(END, None)
+    marker = documents.pop(GENERATION_MARKER, None)
     # The number, too, may have lost its last digits.
     if type(end) is not int or end < 1 or marker != Batch(end).marker[1]:
         raise TextError(
             content.count(b"\n") + 1,
             "the end mark is missing: the file was cut short, or traefikhub did not write it",
         )
-    texts: Texts = {}
-    for key, document in records.items():
+    records: dict[Key, Record] = {}
+    for key, document in documents.items():
         try:
             if is_private(key.section):
-                records[key] = json.loads(document)
-            Batch(1, {key: records[key]})  # an editor may have added what is no record
-            texts.setdefault(key.section, {})[key.name] = render(key, records[key])
+                document = json.loads(document)
+            Batch(1, {key: document})  # an editor may have added what is no record
+            records[key] = render(key, document)
         except (TypeError, ValueError, RecordRefused) as error:
             line = _line_holding(content, key)
             raise TextError(line, f"[{key.section}] {key.name}: {error}") from error
-    return Snapshot(records, end), texts
+    return records, end
 
 
 def _sections(tree: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -196,10 +220,9 @@ def _line_of(error: Exception, content: bytes) -> int:
 
 def _line_holding(content: bytes, key: Key) -> int:
     """The line of a record; of its section if that can't be told, as in an edited file."""
-    name = re.escape(tomli_w.dumps({key.name: ""}).split(" =")[0])
-    table = re.escape(key.section.replace("/", "."))
+    name, table = re.escape(_name(key.name)), re.escape(_path(key.section))
     text = content.decode("utf-8")
-    section = text.find(f"\n[{key.section.replace('/', '.')}]\n") + 1
+    section = text.find(f"\n[{_path(key.section)}]\n") + 1
     found = re.compile(rf"^(?:\[+{table}\.{name}[].]|{name}\s*=)", re.MULTILINE).search(
         text, section
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -81,22 +82,38 @@ class Gate:
 
 
 class Live:
-    """Traefik, as the writer sees it.
+    """Traefik, as the writer sees it. Shows a generation as soon as it is asked, be that stored
+    or not; the writer must make nothing of that.
 
     asked: the generations that were waited for.
+    waiting: those for which somebody waits now.
     failures: raised by the next waits.
     """
 
     def __init__(self) -> None:
         self.asked: list[int] = []
+        self.waiting: list[int] = []
+        self._asked = anyio.Event()
         self.failures: list[Exception] = []
         self.gate = Gate()
 
-    async def __call__(self, generation: int) -> None:
+    async def __call__(self, generation: int, stored: threading.Event) -> None:
         self.asked.append(generation)
-        await self.gate.pass_through()
+        self._asked.set()
+        self.waiting.append(generation)
+        try:
+            await self.gate.pass_through()
+        finally:
+            self.waiting.remove(generation)
         if self.failures:
             raise self.failures.pop(0)
+
+    async def until_asked(self, generation: int) -> None:
+        """Return when it has been asked for a generation, and has answered if its gate is open."""
+        while generation not in self.asked:
+            self._asked = anyio.Event()
+            await self._asked.wait()
+        await settle()
 
 
 class Caller:

@@ -178,7 +178,7 @@ def test_a_host_route_asks_for_its_host() -> None:
     rule = rule_of("mary.hub.example/user/mary/")
     assert rule.matches("/user/mary/", host="mary.hub.example")
     assert not rule.matches("/user/mary/", host="hub.example")
-    assert rule_of("mary.hub.example/") == Rule("mary.hub.example", None, "")
+    assert rule_of("mary.hub.example/") == Rule("Host", "mary.hub.example", None, "")
 
 
 def test_an_ipv6_host_is_matched_without_brackets() -> None:

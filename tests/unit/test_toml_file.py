@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import stat
 import sys
@@ -26,6 +27,7 @@ from traefikhub.stores import (
     Snapshot,
     StoreError,
 )
+from traefikhub_backends import toml_file
 from traefikhub_backends.toml_file import TomlFileStore
 
 if sys.version_info >= (3, 11):
@@ -284,6 +286,41 @@ async def test_loads_during_writes_lose_nothing(path: Path) -> None:
             group.start_soon(store.load)
             await store.apply(Batch(generation, {key: generation}))
     assert len((await stored(path)).records) == 30
+
+
+async def test_a_file_of_our_own_making_is_never_read_again(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not even by a load that comes between the renaming and the end of the write."""
+    async with TomlFileStore(path=str(path)) as store:
+        monkeypatch.delattr(toml_file, "read")
+        async with anyio.create_task_group() as group:
+            for generation in range(1, 21):
+                group.start_soon(store.load)
+                await store.apply(Batch(generation, HOSTILE))
+        assert await store.load() == Snapshot(HOSTILE, 20)
+
+
+async def test_a_snapshot_stays_what_it_was(path: Path) -> None:
+    key = Key("jupyterhub/routes", "x")
+    async with TomlFileStore(path=str(path)) as store:
+        await store.apply(Batch(1, {key: 1}))
+        earlier = await store.load()
+        await store.apply(Batch(2, {key: 2, Key("jupyterhub/routes", "y"): 2}))
+        assert earlier == Snapshot({key: 1}, 1)
+        await store.apply(Batch(3, deletes=frozenset({key})))
+        assert earlier == Snapshot({key: 1}, 1)
+
+
+async def test_a_document_known_to_the_caller_is_not_kept_twice(path: Path) -> None:
+    async with TomlFileStore(path=str(path)) as store:
+        await store.apply(Batch(1, HOSTILE))
+    own = copy.deepcopy(HOSTILE)
+    async with TomlFileStore(path=str(path)) as store:
+        for key, document in own.items():
+            assert store.canonical(key, document) is document
+        records = (await store.load()).records
+        assert all(records[key] is document for key, document in own.items())
 
 
 async def test_the_default_path_is_in_the_run_directory(tmp_path: Path) -> None:

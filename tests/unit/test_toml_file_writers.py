@@ -144,6 +144,28 @@ async def test_what_a_killed_writer_left_is_removed_and_no_other_file(path: Path
     assert files(path) == kept
 
 
+async def test_a_fenced_writer_leaves_alone_what_the_second_is_writing(path: Path) -> None:
+    first = store_at(path)
+    await first.open()
+    await first.apply(Batch(1, ONE))
+    async with store_at(path) as second:
+        await second.apply(Batch(2, TWO))
+        half = path.with_name(".routes.toml.tmp") / "half a file"
+        half.write_text("")
+        await first.close()
+        assert half.exists()
+        half.unlink()
+
+
+async def test_the_place_for_new_files_is_made_anew_when_it_is_gone(path: Path) -> None:
+    async with store_at(path) as store:
+        await store.apply(Batch(1, ONE))
+        path.with_name(".routes.toml.tmp").rmdir()
+        await store.apply(Batch(2, TWO))
+        assert await store.load() == Snapshot({**ONE, **TWO}, 2)
+    assert files(path) == {"routes.toml"}
+
+
 # --- another process holds the lock ------------------------------------------------------------
 
 HOLD = """

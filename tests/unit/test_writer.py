@@ -23,6 +23,32 @@ async def test_a_change_returns_when_it_is_live_not_before() -> None:
         assert hub.live.asked == [hub.store.generation]
 
 
+async def test_what_traefik_shows_counts_only_once_the_store_has_it_for_good() -> None:
+    async with running_hub() as hub:
+        hub.store.applying.close()
+        caller = hub.begin_to_add("mary")
+        await hub.live.until_asked(1)
+        assert hub.live.waiting == []  # it was answered, while the store is busy
+        assert caller.waits
+        repeated = hub.begin_to_add("mary")
+        await settle()
+        assert repeated.waits
+        hub.store.applying.open()
+        await settle()
+        assert caller.returned
+        assert repeated.returned
+        assert hub.live.asked == [1]
+
+
+async def test_routes_can_be_read_while_traefik_is_asked() -> None:
+    async with running_hub() as hub:
+        hub.live.gate.close()
+        caller = hub.begin_to_add("mary")
+        await settle()
+        assert dict(await hub.writer.routes()) == {spec("mary"): route("mary")}
+        assert caller.waits
+
+
 async def test_a_delete_returns_when_it_is_live_not_before() -> None:
     async with running_hub() as hub:
         await hub.add("mary")
@@ -39,7 +65,8 @@ async def test_a_delete_returns_when_it_is_live_not_before() -> None:
 async def test_a_burst_goes_out_in_few_batches() -> None:
     async with running_hub() as hub:
         callers = [hub.begin_to_add(f"u{number}") for number in range(500)]
-        await settle()
+        while any(caller.waits for caller in callers):
+            await settle()
         assert all(caller.returned for caller in callers)
         assert len(hub.targets()) == 500
         assert len(hub.store.applied) <= 2
@@ -55,7 +82,8 @@ async def test_what_comes_while_a_batch_is_on_its_way_goes_out_as_one() -> None:
         await settle()
         assert len(hub.store.applied) == 1
         hub.live.gate.open()
-        await settle()
+        while any(caller.waits for caller in others):
+            await settle()
         assert first.returned
         assert all(caller.returned for caller in others)
         assert len(hub.store.applied) == 2
@@ -189,10 +217,24 @@ async def test_closing_fails_those_who_wait_and_those_who_come() -> None:
         await settle()
         assert isinstance(in_flight.error, WriterClosed)
         assert isinstance(gathering.error, WriterClosed)
+        assert hub.live.waiting == []
         with pytest.raises(WriterClosed):
             await hub.add("late")
         await hub.writer.aclose()
         assert hub.targets().keys() == {"user_mary"}
+
+
+async def test_closing_while_the_store_is_busy_leaves_no_question_behind() -> None:
+    async with running_hub() as hub:
+        hub.live.gate.close()
+        hub.store.applying.close()
+        caller = hub.begin_to_add("mary")
+        await hub.live.until_asked(1)
+        assert hub.live.waiting == [1]
+        await hub.writer.aclose()
+        await settle()
+        assert isinstance(caller.error, WriterClosed)
+        assert hub.live.waiting == []
 
 
 async def test_a_change_before_the_start_is_refused() -> None:

@@ -111,6 +111,46 @@ async def test_a_route_that_no_record_can_hold_spoils_nothing(bad: Route) -> Non
         assert len(hub.store.applied) == 1
 
 
+async def test_when_the_store_fails_nobody_asks_traefik_any_longer() -> None:
+    async with running_hub() as hub:
+        hub.live.gate.close()
+        hub.store.applying.close()
+        caller = hub.begin_to_add("mary")
+        await hub.live.until_asked(1)
+        assert hub.live.waiting == [1]
+        hub.store.refusals = [Unavailable("down")]
+        hub.store.applying.open()
+        await settle()
+        assert isinstance(caller.error, Unavailable)
+        assert hub.live.waiting == []
+
+
+async def test_the_store_s_error_is_told_rather_than_traefik_s() -> None:
+    async with running_hub() as hub:
+        hub.store.applying.close()
+        hub.live.failures = [NotLive("generation 1")]
+        caller = hub.begin_to_add("mary")
+        await hub.live.until_asked(1)
+        assert caller.waits
+        hub.store.refusals = [Unavailable("down")]
+        hub.store.applying.open()
+        await settle()
+        assert isinstance(caller.error, Unavailable)
+        assert dict(await hub.writer.routes()) == {}
+
+
+async def test_an_answer_about_a_lost_generation_makes_nothing_live() -> None:
+    async with running_hub() as hub:
+        hub.store.lost_answers = [Unavailable("answer lost")]
+        with pytest.raises(Unavailable):
+            await hub.add("mary")  # Traefik shows it all the same
+        hub.live.gate.close()
+        caller = hub.begin_to_add("mary")
+        await hub.live.until_asked(2)
+        assert hub.live.waiting == [2]
+        assert caller.waits
+
+
 # --- Traefik is late ---------------------------------------------------------------------------
 
 
@@ -260,7 +300,7 @@ async def test_a_repair_after_the_end_is_refused_not_waited_for() -> None:
             await hub.writer.repair()
 
 
-async def test_one_route_that_cannot_be_stored_does_not_take_the_others_along() -> None:
+async def test_routes_that_cannot_be_stored_do_not_take_the_others_along() -> None:
     class Picky(MemoryStore):
         async def apply(self, batch: Batch) -> None:
             if any("bad" in key.name for key in batch.puts):
@@ -268,9 +308,13 @@ async def test_one_route_that_cannot_be_stored_does_not_take_the_others_along() 
             await super().apply(batch)
 
     async with running_hub(Picky()) as hub:
-        callers = {name: hub.begin_to_add(name) for name in ("mary", "bad", "john")}
+        names = [*(f"u{number}" for number in range(60)), "bad1", "bad2"]
+        callers = {name: hub.begin_to_add(name) for name in names}
         while any(caller.waits for caller in callers.values()):
             await settle()
-        assert isinstance(callers["bad"].error, RecordRefused)
-        assert callers["mary"].error is callers["john"].error is None
-        assert hub.targets().keys() == {"user_mary", "user_john"}
+        refused = {name for name, caller in callers.items() if caller.error is not None}
+        assert refused == {"bad1", "bad2"}
+        assert isinstance(callers["bad1"].error, RecordRefused)
+        assert hub.targets().keys() == {f"user_u{number}" for number in range(60)}
+        assert len(hub.store.applied) < 10
+        assert hub.live.waiting == []

@@ -1,34 +1,29 @@
 """Ask Traefik's API which generation it serves: the one question that tells a route is live.
 
-The questions are put from a worker thread with the standard library's client: it keeps its
-connection, and polling every few milliseconds costs the Hub's event loop nothing.
+The questions are put from a worker thread, on a connection that is kept: polling costs the Hub's
+event loop nothing.
 """
 
 from __future__ import annotations
 
 import base64
-import http.client
 import json
 import ssl
 import threading
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 from traefikhub.threads import in_thread
-from traefikhub.traefik._errors import ApiRejected, NotLive
+from traefikhub.traefik._connection import KeptConnection
+from traefikhub.traefik._errors import ApiRejected
+from traefikhub.traefik._poll import Pace, Poll
 from traefikhub.traefik.binary import Version, parse_version
 
 __all__ = ["Credentials", "TraefikApi"]
 
 _REQUEST_SECONDS: Final = 5.0
-_REJECTED_SECONDS: Final = 3.0
-"""How long a 401 is taken for a password that is just being replaced."""
-
-_SHORTEST_STEP: Final = 0.0005
-_LONGEST_STEP: Final = 0.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,69 +42,6 @@ class Credentials:
         return f"Credentials({self.username!r}, '***')"
 
 
-class _Poll:
-    """One question, put again and again until it is answered.
-
-    Args:
-        ask: puts it; returns None for "not yet".
-        what: what is waited for, for the error.
-        where: who is asked, for the error.
-    """
-
-    def __init__(self, ask: Callable[[], Any], what: Callable[[], str], where: str) -> None:
-        self._ask = ask
-        self._what = what
-        self._where = where
-        self._rejected_since: float | None = None
-        self._trouble = ""
-        self.questions = 0
-        self.cancelled = threading.Event()
-
-    def until_answered(self, timeout: float, pause: float) -> Any:
-        """The first answer that is not None.
-
-        The first question comes after ``pause`` seconds; later ones after a part of the time that
-        has passed, so that an answer is never noticed much later than it could have been.
-
-        Raises:
-            NotLive: there was none in ``timeout`` seconds, or the poll was cancelled.
-            ApiRejected: no credentials are accepted.
-        """
-        started = time.monotonic()
-        passed = 0.0
-        while not self.cancelled.wait(min(pause, timeout - passed)):
-            answer = self._once()
-            if answer is not None:
-                return answer
-            passed = time.monotonic() - started
-            if passed >= timeout:
-                break
-            pause = min(max(0.15 * passed, _SHORTEST_STEP), _LONGEST_STEP)
-        raise NotLive(
-            f"Traefik at {self._where} did not show {self._what()} within {timeout:g} s"
-            f"{self._trouble}"
-        )
-
-    def _once(self) -> Any:
-        self.questions += 1
-        try:
-            answer = self._ask()
-        except ApiRejected as error:
-            now = time.monotonic()
-            self._rejected_since = self._rejected_since or now
-            if now - self._rejected_since > _REJECTED_SECONDS:
-                raise
-            self._trouble = f"; {error}"
-        except (OSError, http.client.HTTPException) as error:
-            self._trouble = f"; the last request failed: {error or type(error).__name__}"
-        except (ValueError, KeyError, TypeError) as error:
-            self._trouble = f"; the last answer was not the one awaited: {error}"
-        else:
-            self._trouble, self._rejected_since = "", None
-            return answer
-        return None
-
-
 class TraefikApi:
     """The API of one Traefik process.
 
@@ -123,12 +55,11 @@ class TraefikApi:
         self, url: str, credentials: Sequence[Credentials], *, tls: ssl.SSLContext | None = None
     ) -> None:
         self.url = url.rstrip("/")
-        self._parts = urlsplit(self.url)
         self._credentials = list(credentials)
-        self._tls = tls
-        self._connection: http.client.HTTPConnection | None = None
+        self._connection = KeptConnection(self.url, timeout=_REQUEST_SECONDS, tls=tls)
         self._busy = threading.Lock()  # an abandoned poll may still hold the connection
-        self._pause = 0.0  # before the first question: about the time that a reload takes
+        self._closed = False
+        self._pace = Pace()
 
     async def version(self, *, timeout: float) -> Version:
         """Traefik's version, waiting until the API answers.
@@ -145,11 +76,18 @@ class TraefikApi:
                 raise ValueError("404, it has no router for the API yet")
             return parse_version(str(answer["Version"]), self.url)
 
-        version: Version = await self._run(_Poll(ask, lambda: "its version", self.url), timeout)
+        poll = Poll(ask, lambda: "its version", self.url)
+        version: Version = await self._run(poll, timeout, Pace())
         return version
 
     async def wait_for_generation(
-        self, generation: int, *, marker: str, header: str, timeout: float
+        self,
+        generation: int,
+        *,
+        marker: str,
+        header: str,
+        timeout: float,
+        stored: threading.Event | None = None,
     ) -> None:
         """Return when Traefik serves this generation of a provider, or a later one.
 
@@ -158,6 +96,8 @@ class TraefikApi:
         Args:
             marker: the middleware that shows the generation, ``name@provider``.
             header: the response header of that middleware whose value is the generation.
+            timeout: in seconds, from when it is stored.
+            stored: set when the store has it; None if it has.
 
         Raises:
             NotLive: it didn't in ``timeout`` seconds.
@@ -171,26 +111,29 @@ class TraefikApi:
             answer = self._get(path)
             if answer is None:
                 return None
-            served = answer["headers"]["customResponseHeaders"][header]
+            served = int(answer["headers"]["customResponseHeaders"][header])
             seen = f"it serves {served}"
-            return True if int(served) >= generation else None
+            # A later one can only be a stranger's, which ours, once stored, is going to replace.
+            later = served > generation and (stored is None or stored.is_set())
+            return True if served == generation or later else None
 
-        started = time.monotonic()
-        poll = _Poll(ask, lambda: f"generation {generation} ({marker}: {seen})", self.url)
-        await self._run(poll, timeout, pause=self._pause)
-        taken = time.monotonic() - started
-        # Aim for the second question: an answer to the first may have been there for long.
-        if poll.questions == 1:
-            self._pause *= 0.8
-        else:
-            self._pause = (self._pause + 0.8 * taken) / 2
+        poll = Poll(ask, lambda: f"generation {generation} ({marker}: {seen})", self.url)
+        # What was stored long ago, before Traefik was started perhaps, says nothing of a reload.
+        ahead = stored is not None and not stored.is_set()
+        await self._run(poll, timeout, self._pace if ahead else Pace(), stored)
 
-    async def _run(self, poll: _Poll, timeout: float, *, pause: float = 0.0) -> Any:
+    async def _run(
+        self, poll: Poll, timeout: float, pace: Pace, possible: threading.Event | None = None
+    ) -> Any:
         """Poll in a thread. A cancelled call leaves the thread to end by itself, soon."""
 
         def work() -> Any:
-            with self._busy:
-                return poll.until_answered(timeout, pause)
+            try:
+                with self._busy:
+                    return poll.until_answered(timeout, pace, possible)
+            finally:
+                if self._closed:
+                    self._close_unless_busy()
 
         try:
             return await in_thread(work, abandon=True)
@@ -222,31 +165,20 @@ class TraefikApi:
         raise ValueError(f"{path} answered {status}")
 
     def _request(self, path: str) -> tuple[int, bytes]:
-        headers = {"Accept": "application/json"}
+        headers = ""
         if self._credentials:
-            headers["Authorization"] = self._credentials[0].header()
-        fresh = self._connection is None
-        connection = self._connection = self._connection or self._connect()
-        try:
-            connection.request("GET", self._parts.path + path, headers=headers)
-            response = connection.getresponse()
-            return response.status, response.read()
-        except (OSError, http.client.HTTPException):
-            self.close()
-            if fresh:
-                raise
-        return self._request(path)  # Traefik had closed the idle connection
-
-    def _connect(self) -> http.client.HTTPConnection:
-        host = self._parts.hostname or "127.0.0.1"
-        if self._parts.scheme == "https":
-            return http.client.HTTPSConnection(
-                host, self._parts.port, timeout=_REQUEST_SECONDS, context=self._tls
-            )
-        return http.client.HTTPConnection(host, self._parts.port, timeout=_REQUEST_SECONDS)
+            headers = f"Authorization: {self._credentials[0].header()}\r\n"
+        answer = self._connection.get(path, headers)
+        return answer.status, answer.body
 
     def close(self) -> None:
-        """Close the kept connection; the next question opens another."""
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
+        """Close the kept connection, or let an abandoned poll do so when it ends."""
+        self._closed = True
+        self._close_unless_busy()
+
+    def _close_unless_busy(self) -> None:
+        if self._busy.acquire(blocking=False):
+            try:
+                self._connection.close()
+            finally:
+                self._busy.release()
