@@ -151,8 +151,9 @@ class Table:
         """
         news = {spec: route for spec, route in change.items() if route != self._routes.get(spec)}
         # All are checked before the first is entered: one that is refused changes nothing.
-        came = {parse_routespec(spec).key: spec for spec, route in news.items() if route}
-        self._require_one_spelling(news, came)
+        keys = {spec: parse_routespec(spec).key for spec, route in news.items() if route}
+        self._require_one_spelling(news, keys)
+        came = {key: spec for spec, key in keys.items()}
 
         gone: list[Key] = []
         removed = []
@@ -172,15 +173,15 @@ class Table:
         wanted = self._render(came.values(), arranged)
         return self._enter(dict.fromkeys(key for key in gone if key not in wanted) | wanted)
 
-    def _require_one_spelling(self, news: Change, came: Mapping[str, str]) -> None:
+    def _require_one_spelling(self, news: Change, keys: Mapping[str, str]) -> None:
         """Refuse two routespecs for the same requests.
 
         Their rules would be the same and Traefik would serve either, so that which one had to
         depend on history.
         """
-        for spec in (spec for spec, route in news.items() if route):
-            key = parse_routespec(spec).key
-            other = came[key]
+        new: dict[str, str] = {}
+        for spec, key in keys.items():
+            other = new.setdefault(key, spec)
             if other == spec:
                 other = self._spellings.get(key, spec)
                 if other in news and news[other] is None:
