@@ -28,7 +28,7 @@ from traefikhub.stores._errors import (
     StoreUnavailable,
 )
 from traefikhub.stores._interface import RouteStore
-from traefikhub.stores._kv import Change, Guard, KeyValueStore
+from traefikhub.stores._kv import Change, Changed, Guard, KeyValueStore
 from traefikhub.threads import in_thread
 
 __all__ = [
@@ -37,6 +37,7 @@ __all__ = [
     "GENERATION_MARKER",
     "Batch",
     "Change",
+    "Changed",
     "Document",
     "FencedError",
     "Guard",

@@ -83,6 +83,17 @@ class RouteStore(LoggingConfigurable, metaclass=_AbstractConfigurable):
             StoreCorrupt: what is stored can't be read as records.
         """
 
+    async def intact(self) -> bool:
+        """Whether the store surely holds what was last loaded, and applied since, and no more.
+
+        The cheap half of ``load``, which the caller turns to if this is False: "no" and "can't
+        tell" are the same. A store need not have it.
+
+        Raises:
+            StoreUnavailable: it can't be reached.
+        """
+        return False
+
     @abstractmethod
     async def apply(self, batch: Batch) -> None:
         """Apply a batch, whole or not at all, together with its generation marker.

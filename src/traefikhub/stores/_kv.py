@@ -6,6 +6,7 @@ import secrets
 from abc import abstractmethod
 from collections.abc import Sequence
 from contextlib import nullcontext
+from functools import partial
 from typing import Any, Final, NamedTuple
 
 import anyio
@@ -19,7 +20,7 @@ from traefikhub.stores._memory import paused_gc
 from traefikhub.stores._transactions import Change, KnownKeys, Plan, portions
 from traefikhub.threads import in_thread
 
-__all__ = ["Change", "Guard", "KeyValueStore"]
+__all__ = ["Change", "Changed", "Guard", "KeyValueStore"]
 
 _OWNER: Final = "jupyterhub/owner"
 _MANY: Final = 100
@@ -31,6 +32,17 @@ class Guard(NamedTuple):
 
     path: str
     value: str
+
+
+class Changed(NamedTuple):
+    """What ``read_changed`` tells.
+
+    flat: every key below the prefix that was put since, and its value.
+    total: how many keys there are below the prefix, changed or not.
+    """
+
+    flat: dict[str, str]
+    total: int
 
 
 class KeyValueStore(RouteStore):
@@ -73,6 +85,15 @@ class KeyValueStore(RouteStore):
         Raises:
             StoreUnavailable: the server can't be reached, or refuses this user.
         """
+
+    async def read_changed(self) -> Changed | None:
+        """The keys that may have changed since the last ``read_all`` or ``read_changed``, as of
+        one moment. None if the server can't tell; then everything is read.
+
+        Raises:
+            StoreUnavailable: as ``read_all``.
+        """
+        return None
 
     @abstractmethod
     async def transact(self, changes: Sequence[Change], guard: Guard | None) -> bool:
@@ -138,6 +159,24 @@ class KeyValueStore(RouteStore):
         self._require("reading", "writing")
         async with self._busy:
             return await self._load()
+
+    async def intact(self) -> bool:
+        """By what changed since the last read, if the server can tell."""
+        self._require("reading", "writing")
+        async with self._busy:
+            # Until it is known that it is: the changes will not be told again.
+            known, self._known = self._known, None
+            if known is None or (changed := await self.read_changed()) is None:
+                return False
+            flat = dict(changed.flat)
+            owner = flat.pop(_OWNER, self._token)
+            agrees = partial(known.agrees, flat, changed.total - 1)
+            if not (await in_thread(agrees) if len(flat) > _MANY else agrees()):
+                return False
+            if owner != self._token and self._state == "writing":
+                return False
+            self._known = known
+            return True
 
     async def _load(self) -> Snapshot:
         with paused_gc():

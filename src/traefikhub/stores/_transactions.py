@@ -15,7 +15,7 @@ from traefikhub.stores._batch import (
     is_private,
 )
 from traefikhub.stores._errors import RecordRefused
-from traefikhub.stores._layout import keys_of, read_records
+from traefikhub.stores._layout import key_of, keys_of, read_records
 
 __all__ = ["Change", "KnownKeys", "Plan", "portions"]
 
@@ -47,15 +47,39 @@ class KnownKeys:
     def __init__(self, flat: Mapping[str, str]) -> None:
         records, self._keys = read_records(flat)
         self.snapshot = Snapshot(records, _generation_in(records.pop(GENERATION_MARKER, None)))
-        self._folded: dict[Key, set[str]] = {}
+        self._mixed: dict[Key, set[str]] = {}  # the names with capitals, by their folded form
+        self._count = len(flat)
         for key in self._keys:
-            self._names_like(key).add(key.name)
+            self._note_name(key)
+
+    def agrees(self, changed: Mapping[str, str], count: int) -> bool:
+        """Whether a server that has so many keys, of which these may have changed since this was
+        true, holds just what is known.
+
+        Args:
+            changed: paths below the prefix, and values.
+            count: the number of all keys.
+        """
+        if count != self._count:
+            return False
+        for path, value in changed.items():
+            key = key_of(path)  # None: nobody's, and of no concern
+            if key is not None and self._keys.get(key, {}).get(path) != value:
+                return False
+        return True
+
+    def _note_name(self, key: Key) -> None:
+        if _is_mixed(key):
+            self._mixed.setdefault(_folded(key), set()).add(key.name)
 
     def _names_like(self, key: Key) -> set[str]:
-        """The names that Traefik's key-value providers take for this one: they ignore case."""
-        if is_private(key.section):
-            return set()
-        return self._folded.setdefault(Key(key.section, key.name.casefold()), set())
+        """The names of other records that Traefik's key-value providers take for this one: they
+        ignore case."""
+        folded = _folded(key)
+        names = set(self._mixed.get(folded, ()))
+        if folded in self._keys:
+            names.add(folded.name)
+        return names - {key.name}
 
     def plan(self, batch: Batch) -> Plan:
         """What must change to apply a batch.
@@ -71,7 +95,8 @@ class KnownKeys:
             for key in sorted(turns, key=turns.__getitem__)
         ]
         marker_key, marker = batch.marker
-        changes.append(_difference({}, keys_of(marker_key, marker)))
+        after[marker_key] = keys_of(marker_key, marker)
+        changes.append(_difference({}, after[marker_key]))
         return Plan([each for each in changes if each], after)
 
     def _require_distinct(self, batch: Batch) -> None:
@@ -79,9 +104,9 @@ class KnownKeys:
         for key in batch.puts:
             if is_private(key.section):
                 continue
-            others = {name for name in self._names_like(key) if name != key.name}
+            others = self._names_like(key)
             kept = {name for name in others if Key(key.section, name) not in batch.deletes}
-            other = added.setdefault(Key(key.section, key.name.casefold()), key).name
+            other = added.setdefault(_folded(key), key).name
             clash = next(iter(kept), None) or (other if other != key.name else None)
             if clash is not None:
                 raise RecordRefused(
@@ -92,11 +117,21 @@ class KnownKeys:
     def commit(self, batch: Batch, plan: Plan) -> None:
         """The batch has been applied."""
         for key in batch.deletes:
-            self._keys.pop(key, None)
-            self._names_like(key).discard(key.name)
+            self._count -= len(self._keys.pop(key, ()))
+            if _is_mixed(key):
+                self._mixed.get(_folded(key), set()).discard(key.name)
         for key, own in plan.after.items():
+            self._count += len(own) - len(self._keys.get(key, ()))
             self._keys[key] = own
-            self._names_like(key).add(key.name)
+            self._note_name(key)
+
+
+def _folded(key: Key) -> Key:
+    return Key(key.section, key.name.casefold())
+
+
+def _is_mixed(key: Key) -> bool:
+    return key.name.casefold() != key.name and not is_private(key.section)
 
 
 def _generation_in(marker: Document) -> int:
