@@ -9,6 +9,7 @@ from traefikhub.table import merge
 from traefikhub_backends.toml_file import TomlFileStore
 
 __all__ = [
+    "Complacent",
     "Forgetful",
     "HalfHearted",
     "Intrusive",
@@ -29,6 +30,13 @@ class Forgetful(TomlFileStore):
         if len(puts) > 2:
             puts.popitem()
         await super().apply(Batch(batch.generation, puts, batch.deletes))
+
+
+class Complacent(TomlFileStore):
+    """Is sure that nobody else ever writes."""
+
+    async def intact(self) -> bool:
+        return True
 
 
 class Merging(TomlFileStore):

@@ -53,6 +53,7 @@ def put_to_the_promises(
             # What is lost can't be whole, nor survive, nor be served.
             {Promise.ATOMIC, Promise.DURABLE, Promise.FENCED, Promise.QUIET, Promise.REAL},
         ),
+        (broken_stores.Complacent, Promise.READ_YOUR_WRITES, set()),
         (broken_stores.Merging, Promise.READ_YOUR_WRITES, set()),
         (broken_stores.HalfHearted, Promise.ATOMIC, set(Promise)),
         (broken_stores.Straggling, Promise.ATOMIC, {Promise.DURABLE, Promise.REAL}),

@@ -193,7 +193,7 @@ async def start_traefik(settings: SessionSettings, stack: AsyncExitStack) -> Pro
             f"mend that.{last_words(run_dir.path)}"
         ),
     )
-    await writer.restore()
+    await writer.restore(snapshot)
     env = {name: os.environ[name] for name in _PASSED_ON & os.environ.keys()}
     supervisor = Supervisor(
         lambda: TraefikProcess.start(
@@ -252,7 +252,7 @@ async def connect_external(settings: SessionSettings, stack: AsyncExitStack) -> 
         )
 
     writer = _writer(settings, base, extra, api, explain)
-    await writer.restore()
+    await writer.restore(snapshot)
     try:
         version = await api.version(timeout=settings.check_route_timeout)
     except NotLive as error:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections import ChainMap
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 from urllib.parse import quote, urlsplit
@@ -121,11 +122,11 @@ class Table:
         self._extra = dict(extra or {})
         self._tree = tree
         self._routes: dict[str, Route] = {}
-        self._keys: dict[str, str] = {}  # by routespec
         self._spellings: dict[str, str] = {}  # the routespec of each key
-        self._records: dict[Key, Document] = {}
-        for key, document in {**self._extra, **(base or {})}.items():
-            self._records[key] = self._with_extra(key, document)
+        self._fixed = {
+            key: self._with_extra(key, document)
+            for key, document in {**self._extra, **(base or {})}.items()
+        }
         self.update({route.routespec: route for route in routes})
 
     @property
@@ -135,43 +136,95 @@ class Table:
 
     @property
     def records(self) -> Records:
-        """All records that the store should hold. A live view, as ``routes``."""
-        return self._records
+        """All records that the store should hold.
+
+        Made anew each time, some tenths of a second for ten thousand routes: to keep them would
+        cost more memory than the routes do.
+        """
+        bare: dict[Key, Document] = {}
+        for route in self._routes.values():
+            bare.update(self._of_route(route))
+        if self._tree is not None:
+            bare[_SHORTCUT] = self._shortcut(self._tree)
+            for parent in self._tree.parents():
+                bare.update(self._of_parent(parent, self._routes))
+        records = dict(self._fixed)
+        for key, document in bare.items():
+            if (whole := self._with_extra(key, document)) is not None:
+                records[key] = whole
+        return records
 
     def update(self, change: Change) -> dict[Key, Document | None]:
         """Apply a change to the table.
 
         Returns:
-            What changed in the records: the new document of each key, or None if it is gone.
-            Empty if the change says nothing new. Undo by ``update`` with the earlier routes.
+            What changed in the records: the new document of each key, or None if it is gone; what
+            others name before what names it. Empty if the change says nothing new. Undo by
+            ``update`` with the earlier routes.
 
         Raises:
             ValueError: a routespec is malformed, or another spelling of one that stays; nothing
                 was changed.
         """
         news = {spec: route for spec, route in change.items() if route != self._routes.get(spec)}
+        if not news:
+            return {}
         # All are checked before the first is entered: one that is refused changes nothing.
         keys = {spec: parse_routespec(spec).key for spec, route in news.items() if route}
         self._require_one_spelling(news, keys)
-        came = {key: spec for spec, key in keys.items()}
+        old = {spec: route for spec in news if (route := self._routes.get(spec))}
 
-        gone: list[Key] = []
+        before: dict[Key, Document] = {}
+        for route in old.values():
+            before.update(self._of_route(route))
+        if self._tree is not None:
+            before[_SHORTCUT] = self._shortcut(self._tree)
+        arranged = self._replace(news, keys)
+        after: dict[Key, Document] = {}
+        for spec in keys:
+            after.update(_dependencies(self._routes[spec]))
+        if self._tree is not None:
+            after[_SHORTCUT] = self._shortcut(self._tree)
+        earlier = ChainMap(old, self._routes)
+        for prefix in sorted(arranged.parents):  # from the top down
+            was, now = arranged.parents[prefix]
+            before |= self._of_parent(was, earlier) if was else {}
+            after |= self._of_parent(now, self._routes) if now else {}
+        for spec in arranged.routes:
+            after.update(self._router(self._routes[spec]))
+        for spec in keys:
+            after.update(_state(self._routes[spec]))
+        return self._difference(before, after)
+
+    def _replace(self, news: Change, keys: Mapping[str, str]) -> TreeChange:
+        """Take the old routes out, and put the new ones in."""
         removed = []
         for spec, route in news.items():
-            if old := self._routes.get(spec):
-                gone += _keys_of(old)
-                if route is None:
-                    removed.append(self._keys.pop(spec))
-                    del self._spellings[removed[-1]], self._routes[spec]
-        for key, spec in came.items():
+            if spec in self._routes and route is None:
+                del self._routes[spec]
+                removed.append(parse_routespec(spec).key)
+                del self._spellings[removed[-1]]
+        for spec, key in keys.items():
             new = news[spec]
             assert new is not None
-            self._routes[spec], self._keys[spec], self._spellings[key] = new, key, spec
-        arranged = self._arrange(removed, came)
-        for before, _ in arranged.parents.values():
-            gone += _parent_keys(before) if before else []
-        wanted = self._render(came.values(), arranged)
-        return self._enter(dict.fromkeys(key for key in gone if key not in wanted) | wanted)
+            # The spec itself where it is its own key, for the sake of memory.
+            self._routes[spec] = new
+            self._spellings[spec if key == spec else key] = spec
+        came = {spec if key == spec else key: spec for spec, key in keys.items()}
+        if self._tree is None:
+            return TreeChange(set(keys), {})
+        return self._tree.update(removed, came)
+
+    def _difference(
+        self, before: Mapping[Key, Document], after: Mapping[Key, Document]
+    ) -> dict[Key, Document | None]:
+        changed: dict[Key, Document | None] = {}
+        for key in [*(key for key in before if key not in after), *after]:
+            new = self._with_extra(key, after.get(key))
+            # Of a route's data, Python takes for equal what JSON tells apart.
+            if key.section == ROUTES_SECTION or new != self._with_extra(key, before.get(key)):
+                changed[key] = new
+        return changed
 
     def _require_one_spelling(self, news: Change, keys: Mapping[str, str]) -> None:
         """Refuse two routespecs for the same requests.
@@ -192,55 +245,27 @@ class Table:
                     "already; delete that first"
                 )
 
-    def _arrange(self, removed: list[str], came: Mapping[str, str]) -> TreeChange:
-        if self._tree is None:
-            return TreeChange(set(came.values()), {})
-        return self._tree.update(removed, came)
-
-    def _render(self, came: Collection[str], arranged: TreeChange) -> dict[Key, Document | None]:
-        """The records of all that changed, what others name before what names it."""
-        wanted: dict[Key, Document | None] = {}
-        for spec in came:
-            wanted.update(_dependencies(self._routes[spec]))
-        if self._tree is not None:
-            wanted[_SHORTCUT] = self._shortcut(self._tree)
-            for prefix in sorted(arranged.parents):  # from the top down
-                if parent := arranged.parents[prefix][1]:
-                    wanted.update(self._parent(parent))
-        for spec in arranged.routes:
-            key = self._keys[spec]
-            above = self._tree.parent_of(key) if self._tree else ""
-            name = record_name(spec)
-            wanted[Key(_ROUTERS, name)] = self._router(self._routes[spec], above)
-        for spec in came:
-            route = self._routes[spec]
-            wanted[Key(ROUTES_SECTION, record_name(spec))] = route.to_document()
-        return wanted
-
-    def _enter(self, wanted: Mapping[Key, Document | None]) -> dict[Key, Document | None]:
-        """Make the records what is wanted; tell what that changed."""
-        changed: dict[Key, Document | None] = {}
-        for key, bare in wanted.items():
-            document = self._with_extra(key, bare)
-            if document is None:
-                if self._records.pop(key, None) is not None:
-                    changed[key] = None
-            # Of a route's data, Python takes for equal what JSON tells apart.
-            elif key.section == ROUTES_SECTION or self._records.get(key) != document:
-                self._records[key] = changed[key] = document
-        return changed
-
     def _with_extra(self, key: Key, document: Document) -> Document:
         """With the admin's own part, which stays when ours goes."""
         if key not in self._extra:
             return document
         return self._extra[key] if document is None else merge(document, self._extra[key])
 
-    # --- routers -----------------------------------------------------------------------------
+    # --- records -----------------------------------------------------------------------------
 
-    def _router(self, route: Route, above: str) -> dict[str, Document]:
-        """The router of a route below a parent, or at the top."""
-        rule, priority = prefix_rule_and_priority(self._keys[route.routespec])
+    def _of_route(self, route: Route) -> dict[Key, Document]:
+        """All that stand for a route that is in the table."""
+        return {**_dependencies(route), **self._router(route), **_state(route)}
+
+    def _router(self, route: Route) -> dict[Key, Document]:
+        key = parse_routespec(route.routespec).key
+        above = self._tree.parent_of(key) if self._tree else ""
+        name = record_name(route.routespec)
+        return {Key(_ROUTERS, name): self._leading_to(route, key, above)}
+
+    def _leading_to(self, route: Route, key: str, above: str) -> dict[str, Document]:
+        """A router to a route's service, below a parent or at the top."""
+        rule, priority = prefix_rule_and_priority(key)
         name = record_name(route.routespec)
         router: dict[str, Document] = {
             "rule": rule,
@@ -258,15 +283,17 @@ class Table:
             {"parentRefs": [parent_name(above)]} if above else {"entryPoints": [self._entry_point]}
         )
 
-    def _parent(self, parent: Parent) -> dict[Key, Document]:
+    def _of_parent(self, parent: Parent, routes: Mapping[str, Route]) -> dict[Key, Document]:
+        """The router of a parent, then that of its fallback."""
         rule, priority = prefix_rule_and_priority(parent.prefix)
-        own, *rest = _parent_keys(parent)
+        name = parent_name(parent.prefix)
         records: dict[Key, Document] = {
-            own: {"rule": rule, "priority": priority, **self._place(parent.above)}
+            Key(_ROUTERS, name): {"rule": rule, "priority": priority, **self._place(parent.above)}
         }
-        for key in rest:
-            assert parent.fallback
-            records[key] = self._router(self._routes[parent.fallback], parent.prefix)
+        if parent.fallback:
+            route = routes[parent.fallback]
+            key = parse_routespec(route.routespec).key
+            records[Key(_ROUTERS, f"{name}_rest")] = self._leading_to(route, key, parent.prefix)
         return records
 
     def _shortcut(self, tree: RouteTree) -> Document:
@@ -275,7 +302,8 @@ class Table:
         if spec is None:
             return None
         rule, _ = prefix_rule_and_priority(tree.shortcut_key)
-        return {**self._router(self._routes[spec], ""), "rule": rule, "priority": _FIRST}
+        key = parse_routespec(spec).key
+        return {**self._leading_to(self._routes[spec], key, ""), "rule": rule, "priority": _FIRST}
 
 
 _ROUTERS: Final = "http/routers"
@@ -286,19 +314,9 @@ _FIRST: Final = 2_000_000
 """The priority of the Hub's own router: above that of every route."""
 
 
-def _keys_of(route: Route) -> list[Key]:
-    name = record_name(route.routespec)
-    sections = [_SERVICES, _ROUTERS, ROUTES_SECTION]
-    if _path_of(route):
-        sections.append(_MIDDLEWARES)
-    return [Key(section, name) for section in sections]
-
-
-def _parent_keys(parent: Parent) -> list[Key]:
-    """The router of a parent, then that of its fallback."""
-    name = parent_name(parent.prefix)
-    names = [name, f"{name}_rest"] if parent.fallback else [name]
-    return [Key(_ROUTERS, each) for each in names]
+def _state(route: Route) -> dict[Key, Document]:
+    """What we remember of a route."""
+    return {Key(ROUTES_SECTION, record_name(route.routespec)): route.to_document()}
 
 
 def _dependencies(route: Route) -> dict[Key, Document]:

@@ -128,6 +128,10 @@ class RouteTree:
             self._insert(key, routespec)
         return self._collect(set(added.values()))
 
+    def parents(self) -> Iterable[Parent]:
+        """All parents."""
+        return self._parents.values()
+
     def parent_of(self, key: str) -> str:
         """The prefix of the parent that a route stands below; empty for none."""
         *_, (node, above, depth) = self._way(key)

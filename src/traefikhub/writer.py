@@ -18,10 +18,9 @@ import anyio
 from traefikhub._group import Group, Question, WaitLive, already_stored
 from traefikhub.stores import (
     Batch,
-    Document,
     FencedError,
-    Key,
     RecordRefused,
+    Records,
     RouteStore,
     Snapshot,
     StoreCorrupt,
@@ -66,7 +65,6 @@ class RouteWriter:
         self._wait_live = wait_live
         self._log = log
         self._table = make_table([])
-        self._expected: dict[Key, Document] = {}  # the table's records, as the store returns them
         self._repairs = Batch(1)
         self._generation = 0
         self._live_generation = 0
@@ -86,25 +84,20 @@ class RouteWriter:
         """The newest generation that the store is known to hold."""
         return self._generation
 
-    async def restore(self) -> None:
-        """Read the routes that the store remembers, and write what it lacks. Waits for nothing
+    async def restore(self, snapshot: Snapshot) -> None:
+        """Take the routes out of what the store holds, and write what it lacks. Waits for nothing
         to become live: Traefik may not be running yet.
 
         Raises:
-            StoreError: the store can't be read or written.
+            StoreError: the store can't be written.
         """
         async with self._storing:
-            snapshot = await self._store.load()
             await in_thread(self._remember, snapshot)
             await self._reconcile(snapshot)
             await self._store_changes({})
 
     def _remember(self, snapshot: Snapshot) -> None:
         self._table = self._make_table(list(routes_of(snapshot.records).values()))
-        self._expected = {
-            key: self._store.canonical(key, document)
-            for key, document in self._table.records.items()
-        }
 
     async def wait_live(self) -> None:
         """Return when what the store holds is served.
@@ -180,6 +173,8 @@ class RouteWriter:
             StoreUnavailable: it can't be read.
         """
         async with self._storing:
+            if not (self._repairs or self._uncertain) and await self._store.intact():
+                return dict(self._table.routes)
             try:
                 snapshot = await self._store.load()
             except StoreCorrupt as error:
@@ -202,8 +197,15 @@ class RouteWriter:
     async def _differs(self, snapshot: Snapshot) -> bool:
         if self._repairs or snapshot.generation != self._generation:
             return True
-        # Ten thousand routes take some ten milliseconds to compare.
-        return await in_thread(lambda: snapshot.records != self._expected)
+        return await in_thread(lambda: snapshot.records != self._expected())
+
+    def _expected(self) -> Records:
+        """All records as the store should return them: tenths of a second for ten thousand
+        routes."""
+        return {
+            key: self._store.canonical(key, document)
+            for key, document in self._table.records.items()
+        }
 
     async def repair(self) -> None:
         """If the store was seen to differ from what it should hold, write the difference.
@@ -219,8 +221,9 @@ class RouteWriter:
 
     async def _reconcile(self, snapshot: Snapshot) -> None:
         """Note what must be written to turn what the store holds into what it should hold."""
-        repairs = partial(Batch.between, snapshot.records, self._expected, generation=1)
-        self._repairs = await in_thread(repairs)
+        self._repairs = await in_thread(
+            lambda: Batch.between(snapshot.records, self._expected(), generation=1)
+        )
         self._generation = max(self._generation, snapshot.generation)
         self._uncertain = False
 
@@ -295,7 +298,7 @@ class RouteWriter:
         attempted = False
         try:
             change = partial(self._next_batch, changes)
-            batch, expected = await in_thread(change) if many else change()
+            batch = await in_thread(change) if many else change()
             if not batch:
                 return
             attempted = True
@@ -304,23 +307,19 @@ class RouteWriter:
             await self._store.apply(batch)
         except BaseException as error:
             # A lost answer may hide a success; so may a cancelled call.
-            self._uncertain |= attempted and not isinstance(error, FencedError)
+            self._uncertain |= attempted and not isinstance(error, FencedError | RecordRefused)
             undo = partial(self._table.update, before)
             with anyio.CancelScope(shield=True):
                 await in_thread(undo) if many else undo()
             raise
-        self._expected.update(expected)
-        for key in batch.deletes:
-            self._expected.pop(key, None)
         self._generation = batch.generation
         self._repairs = Batch(1)
 
-    def _next_batch(self, changes: Change) -> tuple[Batch, dict[Key, Document]]:
-        """Enter the changes into the table; what to store, and how the store will return it."""
+    def _next_batch(self, changes: Change) -> Batch:
+        """Enter the changes into the table; what to store."""
         changed = self._table.update(changes)
         puts = {key: doc for key, doc in self._repairs.puts.items() if key not in changed}
         puts |= {key: doc for key, doc in changed.items() if doc is not None}
         deletes = {key for key in self._repairs.deletes if key not in changed}
         deletes |= {key for key, doc in changed.items() if doc is None}
-        batch = Batch(self._generation + 1, puts, frozenset(deletes))
-        return batch, {key: self._store.canonical(key, document) for key, document in puts.items()}
+        return Batch(self._generation + 1, puts, frozenset(deletes))

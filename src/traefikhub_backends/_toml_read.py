@@ -9,27 +9,39 @@ from collections.abc import Iterable
 from sys import intern
 from typing import Any, Final
 
-from traefikhub.stores import GENERATION_MARKER, Batch, Document, Key, RecordRefused, is_private
+from traefikhub.stores import (
+    GENERATION_MARKER,
+    Batch,
+    Document,
+    Key,
+    RecordRefused,
+    Snapshot,
+    is_private,
+)
 from traefikhub_backends._toml_content import Content
-from traefikhub_backends._toml_text import END, Record, parse, render
+from traefikhub_backends._toml_text import END, parse, render
 
 __all__ = ["read"]
 
 
-def read(text: bytes) -> Content:
-    """The content of a file.
+def read(text: bytes) -> tuple[Content, Snapshot]:
+    """The content of a file, and what it means.
 
     Raises:
         TextError: it is broken, cut short, or something else than this store writes.
     """
-    if (content := _read_as_written(text)) is not None:
-        return content
-    records, generation = parse(text)  # somebody edited it
-    return Content().after(generation, records)
+    if found := _read_as_written(text):
+        return found
+    return _rendered(parse(text))  # somebody edited it
 
 
-def _read_as_written(text: bytes) -> Content | None:
-    """The content, if its text is this one to the byte; otherwise None.
+def _rendered(snapshot: Snapshot) -> tuple[Content, Snapshot]:
+    texts = {key: render(key, document) for key, document in snapshot.records.items()}
+    return Content().after(snapshot.generation, texts), snapshot
+
+
+def _read_as_written(text: bytes) -> tuple[Content, Snapshot] | None:
+    """The content and its meaning, if its text is this one to the byte; otherwise None.
 
     A TOML parser in Python takes more than a second for 10,000 routes, and leaves garbage whose
     collection holds the event loop. What is guessed here needs to be right for our own files only:
@@ -40,8 +52,7 @@ def _read_as_written(text: bytes) -> Content | None:
         end = documents.pop(END)
         del documents[GENERATION_MARKER]
         batch = Batch(end, documents)  # checks that they are records
-        records: dict[Key, Record] = {key: render(key, doc) for key, doc in batch.puts.items()}
-        content = Content().after(batch.generation, records)
+        content, snapshot = _rendered(Snapshot(batch.puts, batch.generation))
         content.require_room()
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError, RecordRefused):
         return None
@@ -50,7 +61,7 @@ def _read_as_written(text: bytes) -> Content | None:
         if not text.startswith(piece, position):
             return None
         position += len(piece)
-    return content if position == len(text) else None
+    return (content, snapshot) if position == len(text) else None
 
 
 _INLINE_NAME: Final = re.compile(r"(?<=[{ ])([A-Za-z0-9_-]+) = ")

@@ -9,7 +9,7 @@ import json
 import re
 import sys
 from collections.abc import Iterator
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from traefikhub.stores import (
     GENERATION_MARKER,
@@ -17,6 +17,7 @@ from traefikhub.stores import (
     Document,
     Key,
     RecordRefused,
+    Snapshot,
     is_private,
 )
 
@@ -25,7 +26,7 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-__all__ = ["END", "HEADER", "Record", "TextError", "ending", "heading", "parse", "render"]
+__all__ = ["END", "HEADER", "TextError", "ending", "heading", "parse", "render"]
 
 HEADER: Final = b"# Written by traefikhub, and rewritten with every change of a route.\n"
 END: Final = Key("jupyterhub/meta", "traefikhub__end")
@@ -45,14 +46,7 @@ class TextError(ValueError):
         self.line = line
 
 
-class Record(NamedTuple):
-    """What a key stands for, and how the file says it."""
-
-    document: Document
-    text: bytes
-
-
-def render(key: Key, document: Document) -> Record:
+def render(key: Key, document: Document) -> bytes:
     """One record as TOML.
 
     Braces are escaped: Traefik runs the file through Go's templates first, and a stray ``{{``
@@ -65,7 +59,7 @@ def render(key: Key, document: Document) -> Record:
         if key == END:
             raise ValueError("that name is this store's own")
         text = _private(key, document) if is_private(key.section) else _public(key, document)
-        return Record(document, text.replace("{{", "{\\u007B").encode("utf-8"))
+        return text.replace("{{", "{\\u007B").encode("utf-8")
     except ValueError as error:
         raise RecordRefused(
             f"the toml-file store can't keep {key.section} {key.name!r}: {error}"
@@ -80,7 +74,7 @@ def heading(section: str) -> bytes:
 
 def ending(generation: int, records: bytes) -> bytes:
     """The end of the file, with the records of the end mark's section."""
-    marker = render(*Batch(generation).marker).text
+    marker = render(*Batch(generation).marker)
     return b"".join(
         [b"\n", marker, heading(END.section), records, f"{END.name} = {generation}\n".encode()]
     )
@@ -161,8 +155,8 @@ def _path(section: str) -> str:
 # --- back ---------------------------------------------------------------------------------------
 
 
-def parse(content: bytes) -> tuple[dict[Key, Record], int]:
-    """The records of a file, and its generation.
+def parse(content: bytes) -> Snapshot:
+    """What a file says.
 
     Raises:
         TextError: it is broken, cut short, or something else than this store writes.
@@ -184,17 +178,18 @@ def parse(content: bytes) -> tuple[dict[Key, Record], int]:
             content.count(b"\n") + 1,
             "the end mark is missing: the file was cut short, or traefikhub did not write it",
         )
-    records: dict[Key, Record] = {}
+    records: dict[Key, Document] = {}
     for key, document in documents.items():
         try:
             if is_private(key.section):
                 document = json.loads(document)
             Batch(1, {key: document})  # an editor may have added what is no record
-            records[key] = render(key, document)
+            render(key, document)
+            records[key] = document
         except (TypeError, ValueError, RecordRefused) as error:
             line = _line_holding(content, key)
             raise TextError(line, f"[{key.section}] {key.name}: {error}") from error
-    return records, end
+    return Snapshot(records, end)
 
 
 def _sections(tree: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -20,13 +20,13 @@ from traitlets import Unicode, default
 from traefikhub.stores import (
     Batch,
     Document,
-    Key,
     RouteStore,
     Snapshot,
     StoreCorrupt,
     StoreError,
     StoreUnavailable,
     in_thread,
+    paused_gc,
 )
 from traefikhub_backends._ownership import Ownership
 from traefikhub_backends._toml_content import Content
@@ -46,6 +46,7 @@ class _Known(NamedTuple):
 
     signature: Signature | None  # None: there is no file
     content: Content
+    snapshot: Snapshot | None = None  # what it means, until a load took that
 
 
 class _Claim(NamedTuple):
@@ -103,9 +104,20 @@ class TomlFileStore(RouteStore):
                 await self._in_thread(partial(self._let_go, claim))
 
     async def load(self) -> Snapshot:
-        """The file's records; from memory if the file is still the one last seen."""
+        """The file's records."""
         self._require_open()
         return await self._in_thread(self._load)
+
+    async def intact(self) -> bool:
+        """Whether the file is still the one last loaded or written."""
+        self._require_open()
+        return await self._in_thread(
+            lambda: (
+                self._known is not None
+                and self._known.snapshot is None
+                and self._is_unchanged(self._known)
+            )
+        )
 
     async def apply(self, batch: Batch) -> None:
         """Render what changed, and replace the file: temporary file, fsync, rename."""
@@ -113,12 +125,6 @@ class TomlFileStore(RouteStore):
         if not self._claim:
             raise StoreError(f"{self._file} was opened for reading only")
         await self._in_thread(partial(self._apply, batch, self._claim))
-
-    def canonical(self, key: Key, document: Document) -> Document:
-        """The document itself: the file represents every one exactly, or refuses it."""
-        if known := self._known:
-            known.content.share(key, document)
-        return document
 
     def _require_open(self) -> None:
         if not self._open:
@@ -161,27 +167,38 @@ class TomlFileStore(RouteStore):
         claim.directory.leave()
 
     def _load(self) -> Snapshot:
-        return self._look().content.snapshot()
+        found = self._look()
+        if found.snapshot is None:
+            found = self._read()
+        assert found.snapshot
+        # Handed out once: kept, it would take more memory than everything else.
+        self._known = found._replace(snapshot=None)
+        return found.snapshot
+
+    def _is_unchanged(self, known: _Known) -> bool:
+        try:
+            return known.signature == Signature.of(os.stat(self._file))
+        except FileNotFoundError:
+            return known.signature is None
 
     def _look(self) -> _Known:
-        """What the file holds now."""
-        file, known = self._file, self._known
+        """What the file holds now; from memory if it is still the one last seen."""
+        if self._known is None or not self._is_unchanged(self._known):
+            self._known = self._read()
+        return self._known
+
+    def _read(self) -> _Known:
         try:
-            if known and known.signature == Signature.of(os.stat(file)):
-                return known
-            with file.open("rb") as stream:
+            with self._file.open("rb") as stream:
                 signature = Signature.of(os.fstat(stream.fileno()))
                 text = stream.read()
         except FileNotFoundError:
-            found = _Known(None, Content())
-        else:
-            try:
-                content = read(text)
-            except TextError as error:
-                raise self._corrupt(text, error) from error
-            found = _Known(signature, content.like(known.content) if known else content)
-        self._known = found
-        return found
+            return _Known(None, Content(), Snapshot({}, 0))
+        try:
+            with paused_gc():
+                return _Known(signature, *read(text))
+        except TextError as error:
+            raise self._corrupt(text, error) from error
 
     def _corrupt(self, text: bytes, error: TextError) -> StoreCorrupt:
         kept = f"; {self._keep_aside(text, self._claim.directory)}" if self._claim else ""

@@ -192,7 +192,7 @@ async def running_hub(store: MemoryStore | None = None) -> AsyncIterator[Hub]:
     """A hub whose writer runs; closed at the end, so that no caller is left waiting."""
     async with anyio.create_task_group() as tasks:
         hub = Hub(store or MemoryStore(), tasks)
-        await hub.writer.restore()
+        await hub.writer.restore(await hub.store.load())
         hub.writer.run()
         try:
             yield hub

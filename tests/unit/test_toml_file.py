@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import copy
+import errno
 import os
 import stat
 import sys
 import threading
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import anyio
 import anyio.to_thread
@@ -26,8 +26,8 @@ from traefikhub.stores import (
     Records,
     Snapshot,
     StoreError,
+    StoreUnavailable,
 )
-from traefikhub_backends import toml_file
 from traefikhub_backends.toml_file import TomlFileStore
 
 if sys.version_info >= (3, 11):
@@ -288,17 +288,57 @@ async def test_loads_during_writes_lose_nothing(path: Path) -> None:
     assert len((await stored(path)).records) == 30
 
 
-async def test_a_file_of_our_own_making_is_never_read_again(
-    path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Not even by a load that comes between the renaming and the end of the write."""
+async def test_what_it_wrote_itself_is_intact(path: Path) -> None:
+    """Not even a look that comes between the renaming and the end of the write says no."""
     async with TomlFileStore(path=str(path)) as store:
-        monkeypatch.delattr(toml_file, "read")
+        await store.load()
+        answers = []
+
+        async def look() -> None:
+            answers.append(await store.intact())
+
         async with anyio.create_task_group() as group:
             for generation in range(1, 21):
-                group.start_soon(store.load)
+                group.start_soon(look)
                 await store.apply(Batch(generation, HOSTILE))
+        assert answers == [True] * 20
         assert await store.load() == Snapshot(HOSTILE, 20)
+        assert await store.intact()
+
+
+async def test_what_another_program_did_is_not_intact_until_it_is_loaded(path: Path) -> None:
+    async with TomlFileStore(path=str(path)) as store:
+        assert not await store.intact()  # nobody knows what it holds
+        await store.load()
+        assert await store.intact()
+        await store.apply(Batch(1, {Key("http/routers", "x"): {"rule": "a"}}))
+        path.write_text(path.read_text().replace('"a"', '"b"'))
+        assert not await store.intact()
+        assert not await store.intact()
+        edited = (await store.load()).records
+        assert edited == {Key("http/routers", "x"): {"rule": "b"}}
+        assert await store.intact()
+        path.unlink()
+        assert not await store.intact()
+        assert await store.load() == Snapshot({}, 0)
+        assert await store.intact()
+
+
+async def test_an_edit_met_by_a_write_that_failed_is_not_intact(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with TomlFileStore(path=str(path)) as store:
+        await store.apply(Batch(1, {Key("http/routers", "x"): {"rule": "a"}}))
+        path.write_text(path.read_text().replace('"a"', '"b"'))
+
+        def full(*args: object) -> NoReturn:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "fsync", full)
+            with pytest.raises(StoreUnavailable):
+                await store.apply(Batch(2, {Key("http/routers", "y"): {"rule": "a"}}))
+        assert not await store.intact()
 
 
 async def test_a_snapshot_stays_what_it_was(path: Path) -> None:
@@ -310,17 +350,6 @@ async def test_a_snapshot_stays_what_it_was(path: Path) -> None:
         assert earlier == Snapshot({key: 1}, 1)
         await store.apply(Batch(3, deletes=frozenset({key})))
         assert earlier == Snapshot({key: 1}, 1)
-
-
-async def test_a_document_known_to_the_caller_is_not_kept_twice(path: Path) -> None:
-    async with TomlFileStore(path=str(path)) as store:
-        await store.apply(Batch(1, HOSTILE))
-    own = copy.deepcopy(HOSTILE)
-    async with TomlFileStore(path=str(path)) as store:
-        for key, document in own.items():
-            assert store.canonical(key, document) is document
-        records = (await store.load()).records
-        assert all(records[key] is document for key, document in own.items())
 
 
 async def test_the_default_path_is_in_the_run_directory(tmp_path: Path) -> None:

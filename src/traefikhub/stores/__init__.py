@@ -29,6 +29,7 @@ from traefikhub.stores._errors import (
 )
 from traefikhub.stores._interface import RouteStore
 from traefikhub.stores._kv import Change, Changed, Guard, KeyValueStore
+from traefikhub.stores._memory import paused_gc
 from traefikhub.threads import in_thread
 
 __all__ = [
@@ -56,5 +57,6 @@ __all__ = [
     "in_thread",
     "installed_stores",
     "is_private",
+    "paused_gc",
     "resolve_store",
 ]

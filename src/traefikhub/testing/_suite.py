@@ -226,6 +226,24 @@ class PromiseTests(Hooks):
 
         run(work)
 
+    @proves(Promise.READ_YOUR_WRITES)
+    def test_intact_overlooks_nothing(self, server: Any, prefix: str) -> None:
+        """``intact`` may say no at any time, but yes only if ``load`` would show nothing new."""
+
+        async def work() -> None:
+            async with self.make_store(prefix, server) as store:
+                await store.load()
+                await store.apply(Batch(1, {Key("jupyterhub/notes", "a"): 1}))
+                async with self.make_store(prefix, server) as other:
+                    await other.load()
+                    await other.apply(Batch(2, {Key("jupyterhub/notes", "a"): 2}))
+                    assert not await store.intact(), "intact() overlooks another writer's put"
+                    seen = await store.load()
+                    await other.apply(Batch(3, deletes=frozenset(seen.records)))
+                    assert not await store.intact(), "intact() overlooks another writer's delete"
+
+        run(work)
+
     @proves(Promise.ATOMIC)
     def test_readers_never_see_half_a_batch(self, server: Any, prefix: str) -> None:
         """Every record says its batch's generation; they never disagree."""
