@@ -17,7 +17,13 @@ from traitlets import Bool, CaselessStrEnum, Dict, Float, Integer, Type, Unicode
 
 from traefikhub.rules import parse_routespec
 from traefikhub.session import ProxySession, SessionSettings, connect_external, start_traefik
-from traefikhub.stores import RouteStore, check_document, installed_stores, resolve_store
+from traefikhub.stores import (
+    RouteStore,
+    check_document,
+    installed_stores,
+    paused_gc,
+    resolve_store,
+)
 from traefikhub.table import Route
 from traefikhub.threads import in_thread
 from traefikhub.traefik import TraefikUnusable
@@ -330,9 +336,10 @@ class TraefikProxy(Proxy):  # type: ignore[misc]
         session = await self._ready()
         routes = await session.writer.routes()
         # The copies of ten thousand routes would hold the event loop for tens of milliseconds.
-        return await in_thread(
-            lambda: {spec: _description(route) for spec, route in routes.items()}
-        )
+        with paused_gc():
+            return await in_thread(
+                lambda: {spec: _description(route) for spec, route in routes.items()}
+            )
 
     async def get_route(self, routespec: str) -> dict[str, Any] | None:
         """One route as in ``get_all_routes``, or None."""

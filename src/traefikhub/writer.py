@@ -25,6 +25,7 @@ from traefikhub.stores import (
     Snapshot,
     StoreCorrupt,
     StoreError,
+    paused_gc,
 )
 from traefikhub.table import Change, Route, Table, routes_of
 from traefikhub.threads import in_thread
@@ -97,7 +98,8 @@ class RouteWriter:
             await self._store_changes({})
 
     def _remember(self, snapshot: Snapshot) -> None:
-        self._table = self._make_table(list(routes_of(snapshot.records).values()))
+        with paused_gc():
+            self._table = self._make_table(list(routes_of(snapshot.records).values()))
 
     async def wait_live(self) -> None:
         """Return when what the store holds is served.
@@ -202,10 +204,11 @@ class RouteWriter:
     def _expected(self) -> Records:
         """All records as the store should return them: tenths of a second for ten thousand
         routes."""
-        return {
-            key: self._store.canonical(key, document)
-            for key, document in self._table.records.items()
-        }
+        with paused_gc():
+            return {
+                key: self._store.canonical(key, document)
+                for key, document in self._table.records.items()
+            }
 
     async def repair(self) -> None:
         """If the store was seen to differ from what it should hold, write the difference.
