@@ -434,7 +434,7 @@ async def test_extra_configuration_merges_last(make_proxy: MakeProxy, backend: M
         extra_dynamic_config={
             "http": {
                 "middlewares": {"mark": {"headers": {"customRequestHeaders": {"X-Marked": "yes"}}}},
-                "routers": {"user_mary": {"middlewares": ["mark"]}},
+                "routers": {"g_user_mary": {"middlewares": ["mark"]}},
             }
         },
     )

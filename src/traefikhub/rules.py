@@ -12,6 +12,7 @@ import hashlib
 import ipaddress
 import json
 import re
+import zlib
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
@@ -190,15 +191,19 @@ def record_name(routespec: str) -> str:
     """The name of a route's records: distinct for distinct routespecs, even when lower-cased.
 
     Traefik's key-value providers compare names without regard to case, use ``/`` between parts
-    of a key, and the API uses ``@`` before the provider. So ``/user/mary/`` is ``user_mary``;
-    whatever is not plain gets a readable part and 128 bits of a hash. A plain name never holds
+    of a key, and the API uses ``@`` before the provider. So ``/user/mary/`` is a letter
+    and ``_user_mary``; whatever is not plain gets a readable part and 128 bits of a hash. A plain name never holds
     ``__``, so the two kinds can't meet, nor can either meet a name of the project's own.
+
+    The letter comes first because those providers compare each key's name with all names before
+    it: what differs at once is compared in half the time (docs/benchmarks.md, reloads).
     """
     if routespec == "/":
         return "root__"
+    letter = chr(ord("a") + zlib.crc32(json.dumps(routespec).encode()) % 26)
     if len(routespec) <= _PLAIN_LENGTH and _PLAIN.fullmatch(routespec):
-        return routespec[1:-1].replace("/", "_")
-    return f"{_readable(unquote(routespec))}__{_digest(routespec)}"
+        return f"{letter}_{routespec[1:-1].replace('/', '_')}"
+    return f"{letter}_{_readable(unquote(routespec))}__{_digest(routespec)}"
 
 
 def parent_name(prefix: str) -> str:

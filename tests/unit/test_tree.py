@@ -199,11 +199,11 @@ def test_a_small_hub_is_flat() -> None:
         "priority": 6,
         "entryPoints": ["web"],
     }
-    assert made.records[Key("http/routers", "user_u1")] == {
+    assert made.records[Key("http/routers", "p_user_u1")] == {
         "rule": 'PathRegexp("^/user/u1(?:/|$)")',
         "priority": 9,
         "parentRefs": [parent_name("/user/")],
-        "service": "user_u1",
+        "service": "p_user_u1",
     }
 
 
@@ -293,7 +293,7 @@ def test_a_hub_below_a_base_url_has_it_too() -> None:
     router = made.records[HUB]
     assert isinstance(router, dict)
     assert router["service"] == record_name("/jupyter/")
-    assert answering_service(routers(made.records), "/jupyter/%40x/hub/home") == "jupyter"
+    assert answering_service(routers(made.records), "/jupyter/%40x/hub/home") == record_name("/jupyter/")
 
 
 @pytest.mark.parametrize(
@@ -313,7 +313,7 @@ def test_the_route_of_the_hubs_pages_can_stand_at_them() -> None:
     made = table(["/", "/hub/"])
     router = made.records[HUB]
     assert isinstance(router, dict)
-    assert router["service"] == "hub"
+    assert router["service"] == record_name("/hub/")
     made.update({"/hub/": None, "/": None})
     assert HUB not in made.records
 

@@ -15,7 +15,7 @@ async def test_a_change_returns_when_it_is_live_not_before() -> None:
         hub.live.gate.close()
         caller = hub.begin_to_add("mary")
         await settle()
-        assert hub.targets() == {"user_mary": "http://10.0.0.1:1"}
+        assert hub.targets() == {"g_user_mary": "http://10.0.0.1:1"}
         assert caller.waits
         hub.live.gate.open()
         await settle()
@@ -105,7 +105,7 @@ async def test_the_last_change_of_a_route_in_a_batch_counts() -> None:
         hub.store.applying.open()
         await settle()
         assert all(caller.returned for caller in callers)
-        assert hub.targets()["user_mary"] == "http://10.0.0.2:2"
+        assert hub.targets()["g_user_mary"] == "http://10.0.0.2:2"
 
 
 async def test_a_change_that_says_nothing_new_writes_and_asks_nothing() -> None:
@@ -166,7 +166,7 @@ async def test_a_caller_that_is_cancelled_does_not_cancel_the_others() -> None:
         hub.store.applying.open()
         await settle()
         assert callers[1].returned
-        assert hub.targets().keys() == {"user_mary", "user_john"}
+        assert hub.targets().keys() == {"g_user_mary", "x_user_john"}
 
 
 # --- start and end -----------------------------------------------------------------------------
@@ -221,7 +221,7 @@ async def test_closing_fails_those_who_wait_and_those_who_come() -> None:
         with pytest.raises(WriterClosed):
             await hub.add("late")
         await hub.writer.aclose()
-        assert hub.targets().keys() == {"user_mary"}
+        assert hub.targets().keys() == {"g_user_mary"}
 
 
 async def test_closing_while_the_store_is_busy_leaves_no_question_behind() -> None:

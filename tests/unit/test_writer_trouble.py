@@ -7,6 +7,7 @@ import logging
 import anyio
 import pytest
 
+from traefikhub.rules import record_name
 from traefikhub.stores import Batch, Document, FencedError, Key, RecordRefused, StoreCorrupt
 from traefikhub.stores import StoreUnavailable as Unavailable
 from traefikhub.table import Route
@@ -29,7 +30,7 @@ async def test_a_store_that_fails_fails_every_caller_of_the_batch_and_a_retry_wo
         assert hub.live.asked == []
         assert dict(await hub.writer.routes()) == {}
         await hub.add("mary")
-        assert hub.targets() == {"user_mary": "http://10.0.0.1:1"}
+        assert hub.targets() == {"g_user_mary": "http://10.0.0.1:1"}
 
 
 async def test_a_failed_change_of_a_route_leaves_the_earlier_one() -> None:
@@ -50,10 +51,10 @@ async def test_a_lost_answer_is_cleared_up_by_the_next_change() -> None:
         hub.store.lost_answers = [Unavailable("answer lost")]
         with pytest.raises(Unavailable):
             await hub.add("mary")
-        assert hub.targets() == {"user_mary": "http://10.0.0.1:1"}
+        assert hub.targets() == {"g_user_mary": "http://10.0.0.1:1"}
         await hub.add("john")
         # "It is in the store whole or not at all" - here it is taken back, as its caller was told.
-        assert hub.targets() == {"user_john": "http://10.0.0.1:1"}
+        assert hub.targets() == {"x_user_john": "http://10.0.0.1:1"}
         assert dict(await hub.writer.routes()) == {spec("john"): route("john")}
 
 
@@ -64,7 +65,7 @@ async def test_a_lost_answer_and_a_retry_make_the_route_live() -> None:
             await hub.add("mary")
         await hub.add("mary")
         assert hub.live.asked == [hub.store.generation]
-        assert hub.targets() == {"user_mary": "http://10.0.0.1:1"}
+        assert hub.targets() == {"g_user_mary": "http://10.0.0.1:1"}
         await hub.delete("mary")
         assert hub.store.records == {}
 
@@ -88,7 +89,7 @@ async def test_a_store_that_stays_down_fails_each_call_and_comes_back() -> None:
             with pytest.raises(Unavailable):
                 await hub.add("mary")
         await hub.add("mary")
-        assert hub.targets().keys() == {"user_mary"}
+        assert hub.targets().keys() == {"g_user_mary"}
 
 
 @pytest.mark.parametrize(
@@ -105,7 +106,7 @@ async def test_a_route_that_no_record_can_hold_spoils_nothing(bad: Route) -> Non
         with pytest.raises(ValueError, match=r"."):
             await hub.writer.change(bad.routespec, bad)
         await hub.add("john")
-        assert hub.targets().keys() == {"user_john"}
+        assert hub.targets().keys() == {"x_user_john"}
         assert dict(await hub.writer.routes()) == {spec("john"): route("john")}
         await hub.writer.repair()
         assert len(hub.store.applied) == 1
@@ -159,7 +160,7 @@ async def test_a_route_that_is_not_live_in_time_is_kept_and_asked_for_again() ->
         hub.live.failures = [NotLive("generation 1")]
         with pytest.raises(NotLive):
             await hub.add("mary")
-        assert hub.targets().keys() == {"user_mary"}
+        assert hub.targets().keys() == {"g_user_mary"}
         hub.live.gate.close()
         caller = hub.begin_to_add("mary")
         await settle()
@@ -228,7 +229,7 @@ async def test_drift_that_was_seen_makes_a_repeated_add_write() -> None:
         hub.store.records.clear()
         await hub.writer.routes()
         await hub.add("mary")
-        assert hub.targets().keys() == {"user_mary"}
+        assert hub.targets().keys() == {"g_user_mary"}
 
 
 async def test_without_drift_a_repair_writes_nothing() -> None:
@@ -287,7 +288,7 @@ async def test_a_fenced_writer_says_so_once_and_fails_every_call(
             with pytest.raises(FencedError, match="another hub"):
                 await hub.add("john")
         assert caplog.text.count("another hub") == 1
-        assert hub.targets().keys() == {"user_mary"}
+        assert hub.targets().keys() == {"g_user_mary"}
 
 
 async def test_a_repair_after_the_end_is_refused_not_waited_for() -> None:
@@ -315,6 +316,6 @@ async def test_routes_that_cannot_be_stored_do_not_take_the_others_along() -> No
         refused = {name for name, caller in callers.items() if caller.error is not None}
         assert refused == {"bad1", "bad2"}
         assert isinstance(callers["bad1"].error, RecordRefused)
-        assert hub.targets().keys() == {f"user_u{number}" for number in range(60)}
+        assert hub.targets().keys() == {record_name(spec(f"u{number}")) for number in range(60)}
         assert len(hub.store.applied) < 10
         assert hub.live.waiting == []
