@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import logging
+import shutil
 import socket
 import subprocess
 import sys
@@ -26,6 +27,7 @@ from servers.etcd import Certificates, EtcdCluster, EtcdServer
 from support import Backend, ask, free_port, run_traefik, wait_until
 from traefikhub.stores import (
     Batch,
+    Change,
     Document,
     FencedError,
     Key,
@@ -35,6 +37,7 @@ from traefikhub.stores import (
     StoreUnavailable,
 )
 from traefikhub.table import Route, Table
+from traefikhub_backends import _etcd_client, etcd
 from traefikhub_backends.etcd import EtcdStore
 
 pytestmark = pytest.mark.anyio
@@ -146,6 +149,10 @@ async def test_of_many_who_take_over_at_once_one_may_write(server: EtcdServer, p
         await store.close()
 
 
+def canonical(store: EtcdStore, records: dict[Key, Document]) -> dict[Key, Document]:
+    return {key: store.canonical(key, document) for key, document in records.items()}
+
+
 def table_of(count: int) -> Table:
     routes = [
         Route(f"/user/u{number}/", f"http://127.0.0.1:{number + 1}", {"user": f"u{number}"})
@@ -154,23 +161,84 @@ def table_of(count: int) -> Table:
     return Table(entry_point="web", routes=routes)
 
 
-async def test_twenty_routes_are_one_transaction(server: EtcdServer, prefix: str) -> None:
+@pytest.mark.parametrize("count", [20, 500])
+async def test_many_routes_are_one_transaction(server: EtcdServer, prefix: str, count: int) -> None:
+    """So Traefik reads them at once, however many logged in together."""
     async with opened(endpoints=[server.endpoint], prefix=prefix) as store:
+        records = dict(table_of(count).records)
         before = server.revision()
-        await store.apply(Batch(1, dict(table_of(20).records)))
+        await store.apply(Batch(1, records))
         assert server.revision() == before + 1
+        assert (await store.load()).records == canonical(store, records)
+        await store.apply(Batch(2, {}, frozenset(records)))
+        assert server.revision() == before + 2
+        assert (await store.load()).records == {}
 
 
 async def test_more_than_a_transaction_holds(server: EtcdServer, prefix: str) -> None:
     async with opened(endpoints=[server.endpoint], prefix=prefix) as store:
-        await store.apply(Batch(1, dict(table_of(200).records)))
+        records = dict(table_of(1000).records)
+        before = server.revision()
+        await store.apply(Batch(1, records))
+        assert server.revision() > before + 1
         loaded = await store.load()
         assert loaded.generation == 1
-        assert loaded.records == {
-            key: store.canonical(key, document) for key, document in table_of(200).records.items()
-        }
+        assert loaded.records == canonical(store, records)
         await store.apply(Batch(2, {}, frozenset(loaded.records)))
         assert (await store.load()).records == {}
+
+
+@pytest.mark.parametrize("limit", [8, 9, 16])
+async def test_a_server_with_a_limit_of_its_own(tmp_path: Path, limit: int) -> None:
+    """It takes what the store holds for a full transaction, and not much more."""
+    with EtcdServer(tmp_path / "etcd", f"--max-txn-ops={limit}") as server:
+        async with opened(endpoints=[server.endpoint], max_txn_ops=limit) as store:
+            assert store.transaction_limit >= limit  # by transactions in the transaction
+            for count in (1, limit - 1, limit, store.transaction_limit):
+                paths = [f"http/x/{number}" for number in range(count)]
+                before = server.revision()
+                assert await store.transact([Change(path, "x") for path in paths], None)
+                assert server.revision() == before + 1
+                assert {f"traefik/{path}" for path in paths} <= server.dump().keys()
+                assert await store.transact([Change(path, None) for path in paths], None)
+                assert not {f"traefik/{path}" for path in paths} & server.dump().keys()
+            store.max_txn_ops = limit + 2
+            changes = [Change(f"http/x/{number}", "") for number in range(store.transaction_limit)]
+            with pytest.raises(StoreError, match=r"--max-txn-ops, c\.EtcdStore\.max_txn_ops"):
+                await store.transact(changes, None)
+            store.max_txn_ops = limit
+            records = dict(table_of(30).records)
+            await store.apply(Batch(1, records))
+            assert (await store.load()).records == canonical(store, records)
+
+
+@pytest.mark.parametrize("root", ["hub", "é/" * 400 + "hub"], ids=["short", "long"])
+@pytest.mark.parametrize("max_request_bytes", [10_000, 1_572_864])
+async def test_a_full_transaction_is_no_larger_than_etcd_takes(
+    tmp_path: Path, root: str, max_request_bytes: int
+) -> None:
+    """In operations and bytes, with any prefix. etcd counts the name of the user, too."""
+    options = (f"--max-request-bytes={max_request_bytes}",)
+    with EtcdServer(tmp_path / "etcd", *options, root_password=PASSWORD) as server:
+        user = "mary" * 20
+        server.add_user(user, PASSWORD, role="hub", prefix=root)
+        async with opened(
+            endpoints=[server.endpoint],
+            prefix=root,
+            username=user,
+            password=PASSWORD,
+            max_request_bytes=max_request_bytes,
+        ) as store:
+            most, room = store.transaction_limit, store.transaction_bytes
+            for count in {most, min(most, 127), 1}:
+                each, rest = divmod(room, count)
+                paths = [f"{number:04}" for number in range(count)]
+                lengths = [each - len(path) + (path < f"{rest:04}") for path in paths]
+                changes = [
+                    Change(path, "x" * length) for path, length in zip(paths, lengths, strict=True)
+                ]
+                assert sum(len(path) + len(value or "") for path, value in changes) == room
+                assert await store.transact(changes, None)
 
 
 async def test_a_limit_above_the_servers_names_both_settings(
@@ -209,6 +277,10 @@ async def test_more_bytes_than_a_request_holds(server: EtcdServer, prefix: str) 
         size = room // 120 - len(path)
         await store.apply(Batch(3, {Key(ROUTES, f"x{n}"): "x" * size for n in range(125)}))
         assert len(await names(store)) == 186
+        size = room // store.transaction_limit - len(path)
+        many = range(store.transaction_limit + 100)
+        await store.apply(Batch(4, {Key(ROUTES, f"y{n}"): "x" * size for n in many}))
+        assert len(await names(store)) == 186 + len(many)
 
 
 async def test_more_than_grpc_takes_by_default(server: EtcdServer, prefix: str) -> None:
@@ -228,9 +300,11 @@ async def test_what_is_no_text_is_corrupt(server: EtcdServer, prefix: str) -> No
         server.delete(key)  # other tests look at all keys
 
 
+@pytest.mark.parametrize("page", [7, 10_000])
 async def test_loads_during_writes_see_one_batch_or_the_next(
-    server: EtcdServer, prefix: str
+    server: EtcdServer, prefix: str, page: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(etcd, "_PAGE", page)
     async with opened(endpoints=[server.endpoint], prefix=prefix) as store:
         await store.apply(Batch(1, {Key(ROUTES, str(number)): 1 for number in range(50)}))
 
@@ -264,6 +338,66 @@ async def test_loads_and_writes_of_one_store_at_once(server: EtcdServer, prefix:
                 group.start_soon(store.load)
                 group.start_soon(store.apply, batch(generation, "route", generation % 2))
             assert dict((await store.load()).section(ROUTES))["route"] == generation % 2
+
+
+@pytest.fixture
+def between_pages(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], None]], None]:
+    """Makes pages of three keys; takes what shall happen, once, after the next one is read."""
+    monkeypatch.setattr(etcd, "_PAGE", 3)
+    events: list[Callable[[], None]] = []
+    ask = _etcd_client.EtcdClient.range
+
+    def ask_and_interfere(client: _etcd_client.EtcdClient, request: Any, deadline: float) -> Any:
+        answer = ask(client, request, deadline)
+        while events:
+            events.pop()()
+        return answer
+
+    monkeypatch.setattr(_etcd_client.EtcdClient, "range", ask_and_interfere)
+    return events.append
+
+
+@pytest.mark.usefixtures("between_pages")
+@pytest.mark.parametrize("last_page", [1, 2, 3])
+async def test_pages_of_any_length(server: EtcdServer, prefix: str, last_page: int) -> None:
+    keys = {f"x/{number}" for number in range(6 + last_page - len(["owner", "transaction"]))}
+    async with opened(endpoints=[server.endpoint], prefix=prefix) as store:
+        for key in keys:
+            server.put(f"{prefix}/{key}", key)
+        assert (await store.read_all()).keys() == {*keys, "jupyterhub/owner"}
+
+
+async def test_etcd_is_compacted_between_two_pages(
+    server: EtcdServer, prefix: str, between_pages: Callable[[Callable[[], None]], None]
+) -> None:
+    """The moment of the first page can be read no more: what is read is of a later one."""
+
+    def compact() -> None:
+        for number in (0, 29):
+            server.put(f"{prefix}/{ROUTES}/{number:02}", '"new"')
+        server.ask("/v3/kv/compaction", {"revision": server.revision()})
+
+    records: dict[Key, Document] = {Key(ROUTES, f"{number:02}"): "old" for number in range(30)}
+    async with opened(endpoints=[server.endpoint], prefix=prefix) as store:
+        await store.apply(Batch(1, records))
+        between_pages(compact)
+        found = (await store.load()).records
+        assert found == records | {Key(ROUTES, "00"): "new", Key(ROUTES, "29"): "new"}
+        assert await store.intact()
+        await store.apply(batch(2, "30"))
+
+
+async def test_the_deadline_is_of_all_pages(
+    own_server: EtcdServer, between_pages: Callable[[Callable[[], None]], None]
+) -> None:
+    async with opened(endpoints=[own_server.endpoint], timeout=1) as store:
+        await store.apply(Batch(1, {Key(ROUTES, str(number)): number for number in range(30)}))
+        between_pages(own_server.pause)
+        with anyio.fail_after(30), pytest.raises(StoreUnavailable, match="no answer"):
+            await store.load()
+        own_server.resume()
+        await until_done(store.load)
+        assert len(await names(store)) == 30
 
 
 async def test_a_dead_first_endpoint_is_passed_over(server: EtcdServer, prefix: str) -> None:
@@ -415,6 +549,229 @@ def test_the_process_may_fork_meanwhile(server: EtcdServer, prefix: str) -> None
     command = [sys.executable, "-W", "ignore", "-c", code, server.endpoint, prefix]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (done.stdout, done.stderr) == ("40\n", "")
+
+
+# --- what the store holds is still there ---------------------------------------------------------
+
+
+def put_value(server: EtcdServer, prefix: str) -> None:
+    server.put(f"{prefix}/{ROUTES}/first", '"by hand"')
+
+
+def put_key(server: EtcdServer, prefix: str) -> None:
+    server.put(f"{prefix}/{ROUTES}/more", '"by hand"')
+
+
+def put_nobodys(server: EtcdServer, prefix: str) -> None:
+    server.put(f"{prefix}/more", "by hand")
+
+
+def put_no_text(server: EtcdServer, prefix: str) -> None:
+    key = base64.b64encode(f"{prefix}/{ROUTES}/first".encode()).decode()
+    server.ask("/v3/kv/put", {"key": key, "value": "//79"})
+
+
+def delete_key(server: EtcdServer, prefix: str) -> None:
+    server.delete(f"{prefix}/{ROUTES}/first")
+
+
+def exchange_keys(server: EtcdServer, prefix: str) -> None:
+    """There are as many as before."""
+    delete_key(server, prefix)
+    put_key(server, prefix)
+
+
+def delete_owner(server: EtcdServer, prefix: str) -> None:
+    server.delete(f"{prefix}/jupyterhub/owner")
+
+
+def put_owner(server: EtcdServer, prefix: str) -> None:
+    server.put(f"{prefix}/jupyterhub/owner", "somebody")
+
+
+def delete_transaction(server: EtcdServer, prefix: str) -> None:
+    server.delete(f"{prefix}/jupyterhub/transaction")
+
+
+def put_transaction(server: EtcdServer, prefix: str) -> None:
+    server.put(f"{prefix}/jupyterhub/transaction", "another")
+
+
+OF_RECORDS = [put_value, put_key, put_nobodys, delete_key, exchange_keys]
+OF_THE_STORE = [put_owner, delete_transaction, put_transaction]
+
+
+async def test_intact_while_nobody_interferes(server: EtcdServer, prefix: str) -> None:
+    """However much the store itself writes, and others elsewhere."""
+    async with opened(endpoints=[server.endpoint], prefix=prefix) as store:
+        assert (await store.load()).records == {}
+        assert await store.intact()
+        records = dict(table_of(300).records)
+        for first in (1, 5):
+            await store.apply(Batch(first, records))
+            assert await store.intact()
+            await store.apply(batch(first + 1, "first"))
+            await store.apply(batch(first + 2, "first", "changed"))
+            for neighbour in (f"{prefix}0", f"{prefix}-/{ROUTES}/first"):
+                server.put(neighbour, str(first))
+            assert await store.intact()
+            assert await store.intact()
+            await store.apply(Batch(first + 3, {}, frozenset(records)))
+            assert await store.intact()
+        assert await names(store) == {"first"}
+        assert await store.intact()
+
+
+async def test_intact_after_the_first_write(server: EtcdServer, prefix: str) -> None:
+    """Before it writes it reads, so it need not be loaded."""
+    async with opened(endpoints=[server.endpoint], prefix=prefix) as store:
+        assert not await store.intact()
+        await store.apply(batch(1, "first"))
+        assert await store.intact()
+
+
+@pytest.mark.parametrize("asked", [False, True], ids=["at_first", "again"])
+@pytest.mark.parametrize("interfere", [*OF_RECORDS, *OF_THE_STORE])
+async def test_not_intact_when_keys_are_changed_by_hand(
+    server: EtcdServer,
+    prefix: str,
+    interfere: Callable[[EtcdServer, str], None],
+    asked: bool,
+) -> None:
+    async with opened(endpoints=[server.endpoint], prefix=prefix) as store:
+        await store.apply(batch(1, "first"))
+        if asked:
+            assert await store.intact()
+        interfere(server, prefix)
+        assert not await store.intact()
+        assert not await store.intact()
+        await store.load()
+        assert await store.intact()
+
+
+@pytest.mark.parametrize("interfere", OF_RECORDS)
+async def test_not_intact_although_the_store_wrote_since(
+    server: EtcdServer, prefix: str, interfere: Callable[[EtcdServer, str], None]
+) -> None:
+    async with opened(endpoints=[server.endpoint], prefix=prefix) as store:
+        await store.apply(batch(1, "first"))
+        assert await store.intact()
+        await store.apply(batch(2, "second"))
+        interfere(server, prefix)
+        await store.apply(batch(3, "third"))
+        await store.apply(batch(4, "second", "changed"))
+        assert not await store.intact()
+        await store.load()
+        assert await store.intact()
+
+
+async def test_not_intact_without_the_owners_key(server: EtcdServer, prefix: str) -> None:
+    """The next write brings it back."""
+    async with opened(endpoints=[server.endpoint], prefix=prefix) as store:
+        await store.apply(batch(1, "first"))
+        delete_owner(server, prefix)
+        assert not await store.intact()
+        await store.apply(batch(2, "second"))
+        assert await store.intact()
+
+
+async def test_not_intact_if_a_value_is_no_text(server: EtcdServer, prefix: str) -> None:
+    async with opened(endpoints=[server.endpoint], prefix=prefix) as store:
+        await store.apply(batch(1, "first"))
+        put_no_text(server, prefix)
+        assert not await store.intact()
+        with pytest.raises(StoreCorrupt, match=f"{ROUTES}/first"):
+            await store.load()
+        assert not await store.intact()
+        put_value(server, prefix)
+        await store.load()
+        assert await store.intact()
+
+
+async def test_what_a_write_puts_right_is_intact(server: EtcdServer, prefix: str) -> None:
+    async with opened(endpoints=[server.endpoint], prefix=prefix) as store:
+        await store.apply(batch(1, "first"))
+        put_value(server, prefix)
+        await store.apply(batch(2, "first", "again"))
+        assert await store.intact()
+        assert (await store.load()).records == {Key(ROUTES, "first"): "again"}
+
+
+async def test_not_intact_when_another_has_taken_over(server: EtcdServer, prefix: str) -> None:
+    options: dict[str, Any] = {"endpoints": [server.endpoint], "prefix": prefix}
+    async with opened(**options) as old:
+        await old.apply(batch(1, "first"))
+        async with opened(**options) as new:
+            assert not await old.intact()
+            await new.load()
+            assert await new.intact()
+
+
+async def test_a_reader_learns_of_changes(server: EtcdServer, prefix: str) -> None:
+    options: dict[str, Any] = {"endpoints": [server.endpoint], "prefix": prefix}
+    async with opened(**options) as store, opened(read_only=True, **options) as reader:
+        await store.apply(batch(1, "first"))
+        assert await names(reader) == {"first"}
+        assert await reader.intact()
+        await store.apply(batch(2, "second"))
+        assert not await reader.intact()
+        assert await names(reader) == {"first", "second"}
+        assert await reader.intact()
+        delete_key(server, prefix)
+        assert not await reader.intact()
+
+
+async def test_after_very_many_changes_all_is_read(
+    server: EtcdServer, prefix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(etcd, "_MOST_CHANGED", 5)
+    async with opened(endpoints=[server.endpoint], prefix=prefix) as store:
+        await store.load()
+        await store.apply(Batch(1, {Key(ROUTES, str(number)): number for number in range(6)}))
+        assert not await store.intact()
+        await store.load()
+        assert await store.intact()
+
+
+@pytest.mark.parametrize("by_hand", [False, True])
+async def test_not_intact_when_etcd_is_set_back(tmp_path: Path, by_hand: bool) -> None:
+    """To a copy of its data: what was written since is lost."""
+    directory = tmp_path / "etcd"
+    with EtcdServer(directory) as server:
+        async with opened(endpoints=[server.endpoint]) as store:
+            await store.apply(batch(1, "first"))
+            server.stop()
+            shutil.copytree(directory / "data", tmp_path / "copy")
+            server.start()
+            if by_hand:
+                put_value(server, "traefik")
+            else:
+                await until_done(lambda: store.apply(batch(2, "first", "lost")))
+            await until_done(store.load)
+            assert await store.intact()
+            server.stop()
+            shutil.rmtree(directory / "data")
+            (tmp_path / "copy").rename(directory / "data")
+            server.start()
+            if not by_hand:  # until its revision is what it was
+                for number in range(5):
+                    server.put(f"elsewhere/{number}", "x")
+            assert not await store.intact()
+            assert (await store.load()).records == {Key(ROUTES, "first"): "here"}
+            assert await store.intact()
+            await store.apply(batch(2, "second"))
+            assert await names(store) == {"first", "second"}
+
+
+async def test_whether_it_is_intact_nobody_knows_without_etcd(own_server: EtcdServer) -> None:
+    async with opened(endpoints=[own_server.endpoint], timeout=1) as store:
+        await store.apply(batch(1, "first"))
+        own_server.stop()
+        with pytest.raises(StoreUnavailable, match=own_server.endpoint):
+            await store.intact()
+        own_server.start()
+        await until_done(store.load)
+        assert await store.intact()
 
 
 # --- options -----------------------------------------------------------------------------------
@@ -662,6 +1019,21 @@ async def test_a_token_that_expires_is_renewed(guarded: EtcdServer, mary: dict[s
             await store.apply(batch(number, str(number)))
         wait_for_expiry()
         assert await names(store) == {"a", "2", "3"}
+
+
+async def test_a_user_of_one_prefix_may_make_large_transactions(
+    guarded: EtcdServer, mary: dict[str, Any]
+) -> None:
+    """Newer versions of etcd also check what is in a transaction within a transaction."""
+    records = dict(table_of(300).records)
+    async with opened(**mary) as store:
+        before = guarded.revision()
+        await store.apply(Batch(1, records))
+        assert await store.intact()
+        await store.apply(Batch(2, {}, frozenset(records)))
+        assert guarded.revision() == before + 2
+        assert (await store.load()).records == {}
+        assert await store.intact()
 
 
 async def test_tokens_are_renewed_when_etcd_or_its_users_change(tmp_path: Path) -> None:

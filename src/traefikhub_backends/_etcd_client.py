@@ -24,7 +24,7 @@ from pyetcd import etcdrpc
 
 from traefikhub.stores import RecordRefused, StoreError, StoreUnavailable
 
-__all__ = ["EtcdClient", "Login", "TlsFiles"]
+__all__ = ["EtcdClient", "Login", "RevisionGoneError", "TlsFiles"]
 
 _PAUSE: Final = 0.1
 """Seconds between rounds over the endpoints: an election takes about one second."""
@@ -50,6 +50,10 @@ _TOKEN_REFUSED: Final = (
     "revision of auth store is old",  # users or roles were changed since
     "user name is empty",  # authentication was enabled since
 )
+
+
+class RevisionGoneError(StoreUnavailable):
+    """etcd no longer has the revision that was asked for: it was compacted, or set back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +119,7 @@ class EtcdClient:
 
         Raises:
             StoreUnavailable: no endpoint answered in time, or etcd refuses this user.
+            RevisionGoneError: etcd does not have the request's ``revision``.
             StoreError: etcd refuses the request.
         """
         return self._call(lambda member: member.range, request, deadline)
@@ -202,6 +207,8 @@ class EtcdClient:
         code, told = error.code(), f"etcd at {target}: {_told(error)}"
         user = f"the user {self._login.username!r}" if self._login else "a client without user"
         match code:
+            case grpc.StatusCode.OUT_OF_RANGE:
+                return RevisionGoneError(told)
             case grpc.StatusCode.RESOURCE_EXHAUSTED if _says(error, "space exceeded"):
                 return StoreUnavailable(
                     f"{told}. It takes no writes until its quota is raised or its database "

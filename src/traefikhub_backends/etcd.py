@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Sequence
-from functools import partial
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -13,6 +12,7 @@ from traitlets import Int, List, Unicode
 
 from traefikhub.stores import (
     Change,
+    Changed,
     Document,
     Guard,
     KeyValueStore,
@@ -26,14 +26,19 @@ from traefikhub_backends._etcd_access import (
     parse_endpoints,
     system_authorities,
 )
+from traefikhub_backends._etcd_txn import LAST, Requests, Room, room
 
 if TYPE_CHECKING:
     from traefikhub_backends._etcd_client import EtcdClient
 
 __all__ = ["EtcdStore"]
 
-_LAST: Final = "jupyterhub/transaction"
-"""The key below the prefix that holds the name of the newest transaction."""
+_PAGE: Final = 10_000
+"""Keys that are read at once. While gRPC takes an answer apart nothing else of the Hub runs: about
+a millisecond with so many."""
+
+_MOST_CHANGED: Final = 20_000
+"""If more keys were changed, hearing of them is no cheaper than reading all."""
 
 
 class EtcdStore(KeyValueStore):
@@ -86,9 +91,8 @@ class EtcdStore(KeyValueStore):
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self._client: EtcdClient | None = None
-        # The newest transaction as of the newest answer, and that answer's revision of the store.
-        self._last: str | None = None
-        self._revision = 0
+        self._last: str | None = None  # the newest transaction as of the newest answer
+        self._told = 0  # the revision of etcd up to which all changes were told
 
     def provider_config(self) -> dict[str, Document]:
         """The same endpoints, user and files for Traefik's etcd provider."""
@@ -106,22 +110,21 @@ class EtcdStore(KeyValueStore):
 
     @property
     def transaction_limit(self) -> int:
-        """One operation is ours: it writes the transaction's name."""
-        return self.max_txn_ops - 1
+        """What fits into transactions within a transaction, beside the put of its name."""
+        return self._room().changes
 
     @property
     def transaction_bytes(self) -> int:
         """What is left when each operation has its frame and the prefix of its key."""
-        frames = self.max_txn_ops * (32 + len(self.prefix.encode())) + 1000
-        return max(self.max_request_bytes - frames, self.max_request_bytes // 2)
+        return self._room().size
 
     async def connect(self) -> None:
         """Prove that an endpoint answers, and that this user may read below the prefix."""
         await self.disconnect()
-        self._last, self._revision = None, 0
+        self._last, self._told = None, 0
         # In a thread, for gRPC takes a tenth of a second to import.
         self._client = await in_thread(self._make_client)
-        await in_thread(partial(self._range, self._client, count_only=True))
+        await in_thread(self._prove, self._client)
 
     async def disconnect(self) -> None:
         """Close the connections."""
@@ -130,13 +133,26 @@ class EtcdStore(KeyValueStore):
             await in_thread(client.close)
 
     async def read_all(self) -> dict[str, str]:
-        """Everything below the prefix, by one linearizable read."""
+        """Everything below the prefix, in pages of one revision."""
         return await in_thread(self._read_all, self._connected())
+
+    async def read_changed(self) -> Changed | None:
+        """By the revision of etcd in which each key was last put."""
+        return await in_thread(self._read_changed, self._connected())
 
     async def transact(self, changes: Sequence[Change], guard: Guard | None) -> bool:
         """One transaction of etcd, sent again to another endpoint if there is no answer."""
         # A write that has begun is seen through: cancelling waits for it.
         return await in_thread(self._transact, self._connected(), changes, guard)
+
+    def _room(self) -> Room:
+        return room(self.max_txn_ops, self.max_request_bytes, len(self.prefix.encode()))
+
+    def _requests(self) -> Requests:
+        return Requests(self.prefix, self.max_txn_ops)
+
+    def _deadline(self) -> float:
+        return time.monotonic() + self.timeout
 
     def _endpoints(self) -> tuple[list[str], bool]:
         files = bool(self.ca_cert or self.client_cert or self.client_key)
@@ -172,32 +188,68 @@ class EtcdStore(KeyValueStore):
             login = Login(self.username, self.password)
         return EtcdClient(targets, tls, login)
 
-    def _key(self, path: str) -> bytes:
-        return f"{self.prefix}/{path}".encode()
-
-    def _range(self, client: EtcdClient, *, count_only: bool = False) -> Any:
-        from pyetcd import etcdrpc
-
-        # "0" comes after "/": all keys that begin with the prefix and a slash.
-        request = etcdrpc.RangeRequest(
-            key=self._key(""), range_end=f"{self.prefix}0".encode(), count_only=count_only
-        )
-        return client.range(request, time.monotonic() + self.timeout)
+    def _prove(self, client: EtcdClient) -> None:
+        client.range(self._requests().read(count_only=True), self._deadline())
 
     def _read_all(self, client: EtcdClient) -> dict[str, str]:
-        answer = self._range(client)
-        start = len(self._key(""))
+        from traefikhub_backends._etcd_client import RevisionGoneError
+
+        deadline = self._deadline()
+        while True:
+            try:
+                flat, revision = self._read_pages(client, deadline)
+                break
+            except RevisionGoneError:
+                continue  # etcd was compacted between two pages: from the start
+        self._last, self._told = flat.pop(LAST, None), revision
+        return flat
+
+    def _read_pages(self, client: EtcdClient, deadline: float) -> tuple[dict[str, str], int]:
+        """All keys as of the revision that is the newest when the first page is read."""
+        requests = self._requests()
         flat: dict[str, str] = {}
-        for pair in answer.kvs:
+        answer = client.range(requests.read(limit=_PAGE), deadline)
+        revision: int = answer.header.revision
+        while True:
+            flat |= self._decoded(answer.kvs)
+            if not answer.more:
+                return flat, revision
+            after = answer.kvs[-1].key + b"\0"
+            request = requests.read(key=after, limit=_PAGE, revision=revision)
+            answer = client.range(request, deadline)
+
+    def _read_changed(self, client: EtcdClient) -> Changed | None:
+        """Ask only if the newest transaction is the one that we know: nobody has taken over, and
+        etcd was not set back to an earlier state. And so its key is there, or is not, as we know.
+        """
+        request = self._requests().read_if(
+            self._last, min_mod_revision=self._told + 1, limit=_MOST_CHANGED
+        )
+        answer = client.txn(request, self._deadline())
+        revision: int = answer.header.revision
+        if not answer.succeeded or revision < self._told:
+            return None
+        found = answer.responses[0].response_range
+        if found.more:
+            return None
+        try:
+            flat = self._decoded(found.kvs)
+        except StoreCorrupt:
+            return None  # reading everything tells it
+        flat.pop(LAST, None)
+        self._told = revision
+        # etcd counts all keys in the range, also those that min_mod_revision leaves out.
+        return Changed(flat, found.count - (self._last is not None))
+
+    def _decoded(self, pairs: Iterable[Any]) -> dict[str, str]:
+        start = len(self._requests().key(""))
+        flat: dict[str, str] = {}
+        for pair in pairs:
             key = pair.key
             try:
                 flat[key[start:].decode()] = pair.value.decode()
             except UnicodeDecodeError as error:
                 raise StoreCorrupt(f"etcd: {key!r} or its value is no UTF-8") from error
-        last = flat.pop(_LAST, None)
-        # A read may end after a transaction that it did not see.
-        if answer.header.revision >= self._revision:
-            self._last, self._revision = last, answer.header.revision
         return flat
 
     def _transact(self, client: EtcdClient, changes: Sequence[Change], guard: Guard | None) -> bool:
@@ -209,21 +261,21 @@ class EtcdStore(KeyValueStore):
         writes its name, and happens only while the name of the one before it stands there. That
         is also how a copy that comes second finds that the first has had its effect.
         """
-        deadline = time.monotonic() + self.timeout
+        requests, deadline = self._requests(), self._deadline()
         name = secrets.token_hex(8)
         while True:
-            answer = client.txn(self._request(changes, guard, name), deadline)
+            answer = client.txn(requests.write(changes, guard, self._last, name), deadline)
             found = {
                 pair.key: pair.value.decode(errors="replace")
                 for each in answer.responses
                 for pair in each.response_range.kvs
             }
-            last = name if answer.succeeded else found.get(self._key(_LAST))
+            last = name if answer.succeeded else found.get(requests.key(LAST))
             expected = self._last
-            self._last, self._revision = last, answer.header.revision
+            self._last = last
             if last == name:
                 return True
-            if guard and found.get(self._key(guard.path)) != guard.value:
+            if guard and found.get(requests.key(guard.path)) != guard.value:
                 return False
             if guard:
                 raise StoreUnavailable(
@@ -232,38 +284,6 @@ class EtcdStore(KeyValueStore):
                     "not made; load, and try again."
                 )
             # Who takes over does so whatever was last.
-
-    def _request(self, changes: Sequence[Change], guard: Guard | None, name: str) -> Any:
-        from pyetcd import etcdrpc
-
-        def put(path: str, value: str) -> Any:
-            request = etcdrpc.PutRequest(key=self._key(path), value=value.encode())
-            return etcdrpc.RequestOp(request_put=request)
-
-        def delete(path: str) -> Any:
-            request = etcdrpc.DeleteRangeRequest(key=self._key(path))
-            return etcdrpc.RequestOp(request_delete_range=request)
-
-        def get(path: str) -> Any:
-            return etcdrpc.RequestOp(request_range=etcdrpc.RangeRequest(key=self._key(path)))
-
-        def equals(path: str, value: str | None) -> Any:
-            compare = etcdrpc.Compare(key=self._key(path), result=etcdrpc.Compare.EQUAL)
-            if value is None:  # absent
-                compare.target, compare.version = etcdrpc.Compare.VERSION, 0
-            else:
-                compare.target, compare.value = etcdrpc.Compare.VALUE, value.encode()
-            return compare
-
-        guards = [guard] if guard else []
-        return etcdrpc.TxnRequest(
-            compare=[*(equals(*each) for each in guards), equals(_LAST, self._last)],
-            success=[
-                *(delete(path) if value is None else put(path, value) for path, value in changes),
-                put(_LAST, name),
-            ],
-            failure=[*(get(each.path) for each in guards), get(_LAST)],
-        )
 
 
 def _content(file: str) -> bytes | None:
