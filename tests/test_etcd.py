@@ -622,11 +622,12 @@ async def test_intact_while_nobody_interferes(server: EtcdServer, prefix: str) -
         assert await store.intact()
 
 
-async def test_intact_after_the_first_write(server: EtcdServer, prefix: str) -> None:
-    """Before it writes it reads, so it need not be loaded."""
+async def test_not_intact_before_it_is_loaded(server: EtcdServer, prefix: str) -> None:
     async with opened(endpoints=[server.endpoint], prefix=prefix) as store:
         assert not await store.intact()
         await store.apply(batch(1, "first"))
+        assert not await store.intact()
+        await store.load()
         assert await store.intact()
 
 
@@ -639,6 +640,7 @@ async def test_not_intact_when_keys_are_changed_by_hand(
     asked: bool,
 ) -> None:
     async with opened(endpoints=[server.endpoint], prefix=prefix) as store:
+        await store.load()
         await store.apply(batch(1, "first"))
         if asked:
             assert await store.intact()
@@ -654,6 +656,7 @@ async def test_not_intact_although_the_store_wrote_since(
     server: EtcdServer, prefix: str, interfere: Callable[[EtcdServer, str], None]
 ) -> None:
     async with opened(endpoints=[server.endpoint], prefix=prefix) as store:
+        await store.load()
         await store.apply(batch(1, "first"))
         assert await store.intact()
         await store.apply(batch(2, "second"))
@@ -668,15 +671,18 @@ async def test_not_intact_although_the_store_wrote_since(
 async def test_not_intact_without_the_owners_key(server: EtcdServer, prefix: str) -> None:
     """The next write brings it back."""
     async with opened(endpoints=[server.endpoint], prefix=prefix) as store:
+        await store.load()
         await store.apply(batch(1, "first"))
         delete_owner(server, prefix)
         assert not await store.intact()
         await store.apply(batch(2, "second"))
+        assert await names(store) == {"first", "second"}
         assert await store.intact()
 
 
 async def test_not_intact_if_a_value_is_no_text(server: EtcdServer, prefix: str) -> None:
     async with opened(endpoints=[server.endpoint], prefix=prefix) as store:
+        await store.load()
         await store.apply(batch(1, "first"))
         put_no_text(server, prefix)
         assert not await store.intact()
@@ -690,6 +696,7 @@ async def test_not_intact_if_a_value_is_no_text(server: EtcdServer, prefix: str)
 
 async def test_what_a_write_puts_right_is_intact(server: EtcdServer, prefix: str) -> None:
     async with opened(endpoints=[server.endpoint], prefix=prefix) as store:
+        await store.load()
         await store.apply(batch(1, "first"))
         put_value(server, prefix)
         await store.apply(batch(2, "first", "again"))
@@ -700,6 +707,7 @@ async def test_what_a_write_puts_right_is_intact(server: EtcdServer, prefix: str
 async def test_not_intact_when_another_has_taken_over(server: EtcdServer, prefix: str) -> None:
     options: dict[str, Any] = {"endpoints": [server.endpoint], "prefix": prefix}
     async with opened(**options) as old:
+        await old.load()
         await old.apply(batch(1, "first"))
         async with opened(**options) as new:
             assert not await old.intact()
@@ -710,6 +718,7 @@ async def test_not_intact_when_another_has_taken_over(server: EtcdServer, prefix
 async def test_a_reader_learns_of_changes(server: EtcdServer, prefix: str) -> None:
     options: dict[str, Any] = {"endpoints": [server.endpoint], "prefix": prefix}
     async with opened(**options) as store, opened(read_only=True, **options) as reader:
+        await reader.load()
         await store.apply(batch(1, "first"))
         assert await names(reader) == {"first"}
         assert await reader.intact()
@@ -739,6 +748,7 @@ async def test_not_intact_when_etcd_is_set_back(tmp_path: Path, by_hand: bool) -
     directory = tmp_path / "etcd"
     with EtcdServer(directory) as server:
         async with opened(endpoints=[server.endpoint]) as store:
+            await store.load()
             await store.apply(batch(1, "first"))
             server.stop()
             shutil.copytree(directory / "data", tmp_path / "copy")
@@ -765,6 +775,7 @@ async def test_not_intact_when_etcd_is_set_back(tmp_path: Path, by_hand: bool) -
 
 async def test_whether_it_is_intact_nobody_knows_without_etcd(own_server: EtcdServer) -> None:
     async with opened(endpoints=[own_server.endpoint], timeout=1) as store:
+        await store.load()
         await store.apply(batch(1, "first"))
         own_server.stop()
         with pytest.raises(StoreUnavailable, match=own_server.endpoint):
@@ -1027,6 +1038,7 @@ async def test_a_user_of_one_prefix_may_make_large_transactions(
     """Newer versions of etcd also check what is in a transaction within a transaction."""
     records = dict(table_of(300).records)
     async with opened(**mary) as store:
+        await store.load()
         before = guarded.revision()
         await store.apply(Batch(1, records))
         assert await store.intact()

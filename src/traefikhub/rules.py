@@ -192,8 +192,9 @@ def record_name(routespec: str) -> str:
 
     Traefik's key-value providers compare names without regard to case, use ``/`` between parts
     of a key, and the API uses ``@`` before the provider. So ``/user/mary/`` is a letter
-    and ``_user_mary``; whatever is not plain gets a readable part and 128 bits of a hash. A plain name never holds
-    ``__``, so the two kinds can't meet, nor can either meet a name of the project's own.
+    and ``_user_mary``; whatever is not plain gets a readable part and 128 bits of a hash. A plain
+    name never holds ``__``, so the two kinds can't meet, nor can either meet a name of the
+    project's own.
 
     The letter comes first because those providers compare each key's name with all names before
     it: what differs at once is compared in half the time (docs/benchmarks.md, reloads).

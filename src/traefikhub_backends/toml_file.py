@@ -46,7 +46,8 @@ class _Known(NamedTuple):
 
     signature: Signature | None  # None: there is no file
     content: Content
-    snapshot: Snapshot | None = None  # what it means, until a load took that
+    snapshot: Snapshot | None  # what it means, until a load took that
+    told: bool  # whether the caller has seen all of it
 
 
 class _Claim(NamedTuple):
@@ -112,11 +113,7 @@ class TomlFileStore(RouteStore):
         """Whether the file is still the one last loaded or written."""
         self._require_open()
         return await self._in_thread(
-            lambda: (
-                self._known is not None
-                and self._known.snapshot is None
-                and self._is_unchanged(self._known)
-            )
+            lambda: self._known is not None and self._known.told and self._is_unchanged(self._known)
         )
 
     async def apply(self, batch: Batch) -> None:
@@ -172,7 +169,7 @@ class TomlFileStore(RouteStore):
             found = self._read()
         assert found.snapshot
         # Handed out once: kept, it would take more memory than everything else.
-        self._known = found._replace(snapshot=None)
+        self._known = found._replace(snapshot=None, told=True)
         return found.snapshot
 
     def _is_unchanged(self, known: _Known) -> bool:
@@ -193,10 +190,10 @@ class TomlFileStore(RouteStore):
                 signature = Signature.of(os.fstat(stream.fileno()))
                 text = stream.read()
         except FileNotFoundError:
-            return _Known(None, Content(), Snapshot({}, 0))
+            return _Known(None, Content(), Snapshot({}, 0), told=False)
         try:
             with paused_gc():
-                return _Known(signature, *read(text))
+                return _Known(signature, *read(text), told=False)
         except TextError as error:
             raise self._corrupt(text, error) from error
 
@@ -222,12 +219,13 @@ class TomlFileStore(RouteStore):
     def _apply(self, batch: Batch, claim: _Claim) -> None:
         rendered = {key: render(key, document) for key, document in batch.puts.items()}
         with claim.ownership.held():
-            content = self._to_change().after(batch.generation, rendered, batch.deletes)
+            known = self._to_change()
+            content = known.content.after(batch.generation, rendered, batch.deletes)
             content.require_room()
             signature = claim.directory.replace(self._file, content.pieces())
-        self._known = _Known(signature, content)
+        self._known = _Known(signature, content, None, known.told)
 
-    def _to_change(self) -> Content:
+    def _to_change(self) -> _Known:
         """The records to change: those that this owner knows, whatever others did to the file.
 
         A batch says what changed since the last one; laid upon a file that somebody emptied, it
@@ -235,10 +233,10 @@ class TomlFileStore(RouteStore):
         """
         known = self._known
         if known is None:
-            return self._look().content
+            return self._look()
         try:
             if self._look().signature != known.signature:
                 self.log.warning("%s was changed by another program; undoing that", self._file)
         except StoreCorrupt as error:
             self.log.error("Replacing a broken routes file with what it held before: %s", error)
-        return known.content
+        return known

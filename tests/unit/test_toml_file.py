@@ -324,10 +324,21 @@ async def test_what_another_program_did_is_not_intact_until_it_is_loaded(path: P
         assert await store.intact()
 
 
+async def test_what_nobody_has_loaded_is_not_intact(path: Path) -> None:
+    async with TomlFileStore(path=str(path)) as store:
+        await store.apply(Batch(1, {Key("http/routers", "x"): {"rule": "a"}}))
+    async with TomlFileStore(path=str(path)) as store:
+        await store.apply(Batch(2, {Key("http/routers", "y"): {"rule": "a"}}))
+        assert not await store.intact()
+        await store.load()
+        assert await store.intact()
+
+
 async def test_an_edit_met_by_a_write_that_failed_is_not_intact(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with TomlFileStore(path=str(path)) as store:
+        await store.load()
         await store.apply(Batch(1, {Key("http/routers", "x"): {"rule": "a"}}))
         path.write_text(path.read_text().replace('"a"', '"b"'))
 

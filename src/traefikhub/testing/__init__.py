@@ -13,10 +13,8 @@ and pytest does the rest. A store on a server that can be stopped and frozen inh
 from __future__ import annotations
 
 from traefikhub.testing._hooks import ServerControl
-from traefikhub.testing._live import LiveTests
 from traefikhub.testing._promises import Promise, PromiseBroken
-from traefikhub.testing._suite import PromiseTests
-from traefikhub.testing._trouble import TroubleTests
+from traefikhub.testing._suite import RouteStoreConformance, ServerStoreConformance
 
 __all__ = [
     "Promise",
@@ -25,11 +23,3 @@ __all__ = [
     "ServerControl",
     "ServerStoreConformance",
 ]
-
-
-class RouteStoreConformance(PromiseTests, LiveTests):
-    """The promises that any store can be put to."""
-
-
-class ServerStoreConformance(RouteStoreConformance, TroubleTests):
-    """And those about trouble with a server, for stores that have one."""

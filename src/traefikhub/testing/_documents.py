@@ -1,14 +1,15 @@
-"""Hostile names and documents, for hypothesis."""
+"""Hostile names and documents, for hypothesis, and when two documents are the same."""
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from hypothesis import strategies as st
 
 from traefikhub.stores import GENERATION_MARKER, Key
 
-__all__ = ["NASTY", "private_records", "traefik_records"]
+__all__ = ["NASTY", "private_records", "same", "traefik_records"]
 
 NASTY = (
     *("", " ", "plain", "Plain", "PLAIN", "ünïcødé 😀", 'quo"te', "apo'strophe", "new\nline"),
@@ -57,3 +58,8 @@ def traefik_records() -> st.SearchStrategy[tuple[Key, Any]]:
     keys = st.builds(Key, st.sampled_from(sections), names)
     documents = st.dictionaries(_word, _values, max_size=4)
     return st.tuples(keys.filter(lambda key: key != GENERATION_MARKER), documents)
+
+
+def same(expected: object, found: object) -> bool:
+    """Equal as JSON: 1, True and 1.0 are three."""
+    return json.dumps(expected, sort_keys=True) == json.dumps(found, sort_keys=True)

@@ -30,7 +30,7 @@ from traefikhub.stores import (
 )
 from traefikhub.testing._hooks import Hooks
 from traefikhub.testing._promises import Promise, proves
-from traefikhub.testing._suite import run
+from traefikhub.testing._run import run
 from traefikhub.traefik import find_traefik
 
 __all__ = ["LiveTests"]

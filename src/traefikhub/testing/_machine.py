@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from contextlib import ExitStack
 from typing import Any
@@ -20,7 +19,7 @@ from hypothesis.stateful import (
 )
 
 from traefikhub.stores import Batch, FencedError, Key, RecordRefused, RouteStore
-from traefikhub.testing._documents import private_records, traefik_records
+from traefikhub.testing._documents import private_records, same, traefik_records
 from traefikhub.testing._promises import Promise, PromiseBroken
 
 __all__ = ["run_machine"]
@@ -133,15 +132,11 @@ def _compare(expected: dict[Key, Any], found: dict[Key, Any], who: str) -> None:
             raise PromiseBroken(Promise.READ_YOUR_WRITES, f"load() by {who} has lost {key}")
         if key not in expected:
             raise PromiseBroken(Promise.READ_YOUR_WRITES, f"load() by {who} invented {key}")
-        if _text(found[key]) != _text(expected[key]):
+        if not same(expected[key], found[key]):
             raise PromiseBroken(
                 Promise.READ_YOUR_WRITES,
                 f"{key} was applied as {expected[key]!r} and read by {who} as {found[key]!r}",
             )
-
-
-def _text(document: Any) -> str:
-    return json.dumps(document, sort_keys=True)  # unlike ==, it tells 1 from True
 
 
 def run_machine(

@@ -15,7 +15,7 @@ from traefikhub.stores import Batch, Key, RouteStore, Snapshot, StoreError, Stor
 from traefikhub.testing._child import batch_of
 from traefikhub.testing._hooks import Hooks, ServerControl
 from traefikhub.testing._promises import Promise, proves
-from traefikhub.testing._suite import run
+from traefikhub.testing._run import run
 from traefikhub.threads import in_thread
 
 __all__ = ["TroubleTests"]
