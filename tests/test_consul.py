@@ -12,7 +12,7 @@ import sys
 import threading
 import traceback
 import uuid
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -39,6 +39,7 @@ from traefikhub.stores import (
     StoreUnavailable,
 )
 from traefikhub.table import Route, Table
+from traefikhub_backends._consul_agent import Agent
 from traefikhub_backends.consul import ConsulStore
 
 pytestmark = pytest.mark.anyio
@@ -493,10 +494,14 @@ async def test_frozen(own_server: ConsulServer) -> None:
             assert await names(store) == {"before"}
 
 
+class _Roomy(ThreadingHTTPServer):
+    request_queue_size = 128  # many may connect at once
+
+
 @contextmanager
 def serving(handler: type[BaseHTTPRequestHandler]) -> Iterator[str]:
     """The URL of an HTTP server."""
-    httpd = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    httpd = _Roomy(("127.0.0.1", 0), handler)
     httpd.daemon_threads = True
     thread = threading.Thread(target=httpd.serve_forever, args=(0.05,))
     thread.start()
@@ -509,14 +514,22 @@ def serving(handler: type[BaseHTTPRequestHandler]) -> Iterator[str]:
 
 
 class BadLine:
-    """A way to consul that mistreats as many of the next transactions as it is told to."""
+    """A way to consul that mistreats as many of the next transactions as it is told to.
+
+    spare: how many it lets through before.
+    then: what it does before the first that it doesn't spare.
+    """
 
     def __init__(self, server: ConsulServer) -> None:
         line = self
+        self.spare = 0
+        self.then: Callable[[], None] | None = None
         self.lose_answers = 0
         self.answer_500 = 0
         self.hold_back = 0
         self.held: list[bytes] = []
+
+        lock = threading.Lock()  # many come at once
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
@@ -525,6 +538,17 @@ class BadLine:
                 self.reply(self.forward())
 
             def do_PUT(self) -> None:
+                with lock:
+                    self.mistreat()
+
+            def mistreat(self) -> None:
+                if line.spare:
+                    line.spare -= 1
+                    self.reply(self.forward())
+                    return
+                then, line.then = line.then, None
+                if then:
+                    then()
                 if line.hold_back:
                     line.hold_back -= 1
                     line.held.append(self.rfile.read(int(self.headers["Content-Length"])))
@@ -615,6 +639,140 @@ async def test_what_comes_late_does_not_happen(
             assert line.pass_on() == {409}
             assert server.entries(f"{prefix}/") == before
             await store.apply(batch(3, "route", "third"))
+
+
+MANY: dict[Key, Document] = dict(table_of(150).records)
+FEW: dict[Key, Document] = {Key(ROUTES, "first"): "first"}
+
+
+@pytest.fixture
+def singly(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Notes each transaction that is sent by itself."""
+    sent: list[int] = []
+    transact = Agent.transact
+
+    def noting(self: Agent, operations: list[Any], **options: Any) -> list[Any] | None:
+        sent.append(len(operations))
+        return transact(self, operations, **options)
+
+    monkeypatch.setattr(Agent, "transact", noting)
+    return sent
+
+
+def canonical(records: Mapping[Key, Document]) -> dict[Key, Document]:
+    store = ConsulStore()
+    return {key: store.canonical(key, document) for key, document in records.items()}
+
+
+async def test_a_burst_goes_at_once_and_is_complete(
+    server: ConsulServer, prefix: str, singly: list[int]
+) -> None:
+    options: dict[str, Any] = {"url": server.url, "prefix": prefix}
+    async with opened(**options) as store, opened(read_only=True, **options) as reader:
+        del singly[:]
+        await store.apply(Batch(1, MANY))
+        assert len(singly) == 1, "only the last one, with the marker, goes by itself"
+        found = await reader.load()
+        assert (found.generation, found.records) == (1, canonical(MANY))
+        await store.apply(Batch(2, FEW, frozenset(MANY)))
+        assert len(singly) == 2
+        found = await reader.load()
+        assert (found.generation, found.records) == (2, FEW)
+
+
+@pytest.mark.parametrize("spare", [0, 1, 9, 14])
+async def test_taken_over_in_the_midst_of_a_burst(
+    server: ConsulServer, prefix: str, spare: int
+) -> None:
+    """Nothing of it is written after that, whatever of it is under way."""
+    line = BadLine(server)
+    with serving(line.handler) as url:
+        async with opened(url=url, prefix=prefix) as old:
+            await old.apply(Batch(1, FEW))
+            line.spare = spare
+            line.then = lambda: server.put(f"{prefix}/{OWNER}", "another")
+            with pytest.raises(FencedError, match=prefix):
+                await old.apply(Batch(2, MANY))
+            assert line.then is None, "the burst was over before"
+            with pytest.raises(FencedError):
+                await old.apply(Batch(2, FEW))
+    revisions = {entry["Key"]: entry["ModifyIndex"] for entry in server.entries(f"{prefix}/")}
+    taken_over = revisions.pop(f"{prefix}/{OWNER}")
+    assert max(revisions.values()) < taken_over
+
+
+async def test_answers_that_are_lost_in_a_burst_are_asked_for_again(
+    server: ConsulServer, prefix: str
+) -> None:
+    line = BadLine(server)
+    with serving(line.handler) as url:
+        async with opened(url=url, prefix=prefix) as store:
+            line.spare, line.lose_answers, line.answer_500 = 3, 2, 2
+            await store.apply(Batch(1, MANY))
+            assert not line.lose_answers
+            assert (await store.load()).records == canonical(MANY)
+
+
+@pytest.mark.parametrize("spare", [0, 4, 14])
+@pytest.mark.parametrize("loads", [False, True])
+async def test_a_burst_that_was_given_up_can_not_come_late(
+    server: ConsulServer, prefix: str, spare: int, loads: bool
+) -> None:
+    line = BadLine(server)
+    with serving(line.handler) as url:
+        async with opened(url=url, prefix=prefix, timeout=0.5) as store:
+            await store.apply(Batch(1, FEW))
+            line.spare, line.hold_back = spare, 1000
+            with pytest.raises(StoreUnavailable):
+                await store.apply(Batch(2, MANY))
+            line.hold_back = 0
+            if loads:
+                known = await store.load()
+                assert known.generation == 1
+                await store.apply(Batch.between(known.records, canonical(MANY) | FEW, generation=2))
+            else:
+                await store.apply(Batch(2, MANY))
+            assert (await store.load()).records == canonical(MANY) | FEW
+            before = server.entries(f"{prefix}/")
+            assert line.pass_on() == {409}
+            assert server.entries(f"{prefix}/") == before
+
+
+async def test_what_was_sent_twice_in_a_burst_comes_too_late_after_it(
+    server: ConsulServer, prefix: str
+) -> None:
+    """The second of them did it; the first lay in an agent all the time."""
+    line = BadLine(server)
+    with serving(line.handler) as url:
+        async with opened(url=url, prefix=prefix) as store:
+            line.spare, line.hold_back = 2, 3
+            await store.apply(Batch(1, MANY))
+            await store.apply(Batch(2, {}, frozenset(MANY)))
+            before = server.entries(f"{prefix}/")
+            assert len(line.held) == 3
+            assert line.pass_on() == {409}
+            assert server.entries(f"{prefix}/") == before
+
+
+async def test_an_owner_key_that_others_touch_during_a_burst_is_noticed(
+    server: ConsulServer, prefix: str
+) -> None:
+    line = BadLine(server)
+    with serving(line.handler) as url:
+        async with opened(url=url, prefix=prefix) as store:
+            owner = server.dump()[f"{prefix}/{OWNER}"]
+
+            def touch() -> None:
+                server.delete(f"{prefix}/{OWNER}")
+                server.put(f"{prefix}/{OWNER}", owner)
+
+            line.spare, line.then = 5, touch
+            with pytest.raises(
+                StoreUnavailable, match=r"changed by somebody.* Not all was written"
+            ):
+                await store.apply(Batch(1, MANY))
+            await store.apply(Batch(2, MANY))
+            assert (await store.load()).records == canonical(MANY)
 
 
 async def test_an_owner_key_that_others_touch_is_noticed(server: ConsulServer, prefix: str) -> None:
@@ -738,6 +896,16 @@ async def test_with_a_client_certificate(
     async with opened(prefix=prefix, **tls_options(encrypted, certificates)) as store:
         await store.apply(batch(1, "a"))
         assert await names(store) == {"a"}
+
+
+async def test_a_burst_through_tls(
+    encrypted: ConsulServer, certificates: Certificates, prefix: str, singly: list[int]
+) -> None:
+    async with opened(prefix=prefix, **tls_options(encrypted, certificates)) as store:
+        del singly[:]
+        await store.apply(Batch(1, MANY))
+        assert len(singly) == 1
+        assert (await store.load()).records == canonical(MANY)
 
 
 async def test_certificates_that_do_not_fit(

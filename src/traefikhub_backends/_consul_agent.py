@@ -6,12 +6,15 @@ import json
 import re
 import ssl
 import time
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Any, Final
 
 from traefikhub.stores import RecordRefused, StoreError, StoreUnavailable
+from traefikhub_backends._consul_lines import Lines, tls_context
 
 __all__ = ["Agent", "check_tls_files", "system_authorities"]
+
+_TRANSACTIONS: Final = "/v1/txn"
 
 
 class Agent:
@@ -34,6 +37,9 @@ class Agent:
         self._parameters = [("dc", datacenter)] if datacenter else []
         # No proxy, no .netrc, no other certificate authorities out of the environment.
         http.session.trust_env = False
+        url = http.uri(_TRANSACTIONS, self._parameters)
+        tls = tls_context(http.verify, http.cert) if url.startswith("https:") else None
+        self._lines = Lines(url, self._headers, tls)
 
     def close(self) -> None:
         """Close the connections; py-consul's own method doesn't."""
@@ -60,7 +66,35 @@ class Agent:
         except ValueError as error:
             raise self._stranger(text) from error
 
-    def transact(self, operations: list[Any], *, guarded: bool = False) -> list[Any] | None:
+    def transact_stages(self, stages: Sequence[Sequence[list[Any]]]) -> bool:
+        """Make transactions, those of one stage at once. The first operation of each is a guard;
+        say whether that never failed.
+
+        Raises:
+            as ``transact``; some of them may have happened.
+        """
+        # All beforehand: they are to come to consul as close together as can be.
+        encoded = [[_encoded(operations) for operations in stage] for stage in stages]
+        try:
+            self._lines.open(max(map(len, encoded), default=0), self._deadline())
+            return all(map(self._transact_stage, stages, encoded))
+        finally:
+            self._lines.close()
+
+    def _transact_stage(self, stage: Sequence[list[Any]], encoded: Sequence[bytes]) -> bool:
+        deadline = self._deadline()
+        # What had no good answer is sent again, singly: that tells what the matter is.
+        return all(
+            self.transact(stage[number], guarded=True, deadline=deadline) is not None
+            for number in self._lines.put(encoded, deadline)
+        )
+
+    def _deadline(self) -> float:
+        return time.monotonic() + self._timeout
+
+    def transact(
+        self, operations: list[Any], *, guarded: bool = False, deadline: float | None = None
+    ) -> list[Any] | None:
         """Make the operations all at once; what consul tells of each that wrote something.
 
         Returns:
@@ -71,8 +105,7 @@ class Agent:
             StoreUnavailable: no answer, or the token may not do that.
             StoreError: consul rejects it.
         """
-        body = json.dumps(operations, ensure_ascii=False).encode()
-        status, text = self._ask("PUT", "/v1/txn", [], body)
+        status, text = self._ask("PUT", _TRANSACTIONS, [], _encoded(operations), deadline)
         try:
             answer = json.loads(text)
             results: list[Any] = answer["Results"] or []
@@ -91,14 +124,19 @@ class Agent:
         )
 
     def _ask(
-        self, method: str, path: str, parameters: list[tuple[str, str]], body: bytes | None = None
+        self,
+        method: str,
+        path: str,
+        parameters: list[tuple[str, str]],
+        body: bytes | None = None,
+        deadline: float | None = None,
     ) -> tuple[int, str]:
         """Status (200, 404 or 409) and text of an answer.
 
         Every question of this store may be repeated, so that is done while there is time.
         """
         url = self._http.uri(path, parameters + self._parameters)
-        deadline = time.monotonic() + self._timeout
+        deadline = deadline or self._deadline()
         pause = 0.02
         while True:
             cause: Exception | None = None
@@ -186,6 +224,10 @@ def system_authorities() -> str | bool:
     own. True, for requests' own, if they are nowhere."""
     paths = ssl.get_default_verify_paths()
     return paths.cafile or paths.capath or True
+
+
+def _encoded(operations: list[Any]) -> bytes:
+    return json.dumps(operations, ensure_ascii=False).encode()
 
 
 def _items(text: str) -> Iterator[Any]:

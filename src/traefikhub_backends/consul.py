@@ -8,6 +8,10 @@ every value. Whatever happened in between shows:
 - Another owner's token has another index, however the two writers interleave.
 - A transaction whose answer was lost is sent again, and finds its own mark if it had happened.
 - One that an agent kept to itself while it was frozen expects an index that is gone.
+
+What doesn't fit into one transaction goes ahead of the last, in many at once. These only check the
+index (``check-index``), so that all of them may happen in any order, and any of them twice. The
+last ends that, as above; until it is done, or another in its place, some may be on their way.
 """
 
 from __future__ import annotations
@@ -140,6 +144,11 @@ class ConsulStore(KeyValueStore):
         around = _TRANSACTION_LIMIT * (len(self._key("").encode()) + 64)
         return (self.max_request_bytes - around) * 3 // 4
 
+    @property
+    def transacts_at_once(self) -> bool:
+        """To wait for a stage costs as much as several transactions more."""
+        return True
+
     async def connect(self) -> None:
         """Prove that the agent answers, and that the token may read below the prefix."""
         await self.disconnect()
@@ -159,7 +168,16 @@ class ConsulStore(KeyValueStore):
 
     async def transact(self, changes: Sequence[Change], guard: Guard | None) -> bool:
         """One transaction of consul, sent again if there is no answer."""
-        return await self._in_thread(partial(self._transact, changes=changes, guard=guard))
+        if guard is not None:
+            return await self.transact_all([[changes]], guard)
+        await self._in_thread(partial(self._overwrite, changes=changes))
+        return True
+
+    async def transact_all(
+        self, stages: Sequence[Sequence[Sequence[Change]]], guard: Guard
+    ) -> bool:
+        """The transactions of a stage at once, over several connections."""
+        return await self._in_thread(partial(self._transact, stages=stages, guard=guard))
 
     async def _in_thread(self, work: Callable[[Agent], _T]) -> _T:
         if self._agent is None:
@@ -252,26 +270,48 @@ class ConsulStore(KeyValueStore):
             agent.get(self._key(_PROBE))
         return flat
 
-    def _transact(self, agent: Agent, *, changes: Sequence[Change], guard: Guard | None) -> bool:
-        operations = [_operation(self._key(path), value) for path, value in changes]
+    def _operations(self, changes: Sequence[Change]) -> list[Any]:
+        return [_operation(self._key(path), value) for path, value in changes]
+
+    def _overwrite(self, agent: Agent, *, changes: Sequence[Change]) -> None:
         with self._lock:
-            if guard is None:
-                self._version = self._unsettled = None
-                agent.transact(operations)
-                return True
+            self._version = self._unsettled = None
+            agent.transact(self._operations(changes))
+
+    def _transact(
+        self, agent: Agent, *, stages: Sequence[Sequence[Sequence[Change]]], guard: Guard
+    ) -> bool:
+        earlier = [[self._operations(changes) for changes in stage] for stage in stages]
+        last = earlier[-1].pop()
+        earlier = [stage for stage in earlier if stage]
+        with self._lock:
             self._settle(agent)
-            if self._version is None or self._version.guard != guard:
-                self._version = self._look(agent, guard)
-            if self._version is None:
+            version = self._version
+            if version is None or version.guard != guard:
+                version = self._look(agent, guard)
+            if version is None:
                 return False
-            if self._step(agent, self._version, operations):
+            if self._prepare(agent, version, earlier) and self._step(agent, version, last):
                 return True
             if self._version is None:
                 return False
         raise StoreUnavailable(
             f"{agent.where}: the key {self._key(guard.path)} was changed by somebody who did not "
-            "take over. Nothing was written; load, and try again."
+            f"take over. {'Not all' if earlier else 'Nothing'} was written; load, and try again."
         )
+
+    def _prepare(self, agent: Agent, version: _Version, stages: list[list[list[Any]]]) -> bool:
+        """Make all these if the guard's key still has this version; it keeps that."""
+        if not stages:
+            return True
+        check = {"Verb": "check-index", "Key": self._key(version.guard.path)}
+        first = {"KV": check | {"Index": version.revision}}
+        guarded = [[[first, *operations] for operations in stage] for stage in stages]
+        self._version, self._unsettled = None, version.guard
+        if agent.transact_stages(guarded):
+            return True  # not settled before the version is another
+        self._version, self._unsettled = self._look(agent, version.guard), None
+        return False
 
     def _step(self, agent: Agent, version: _Version, operations: list[Any]) -> bool:
         """Make the operations if the guard's key still has this version, and give it the next."""

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from traefikhub.stores import (
     Batch,
     Change,
+    Changed,
     Document,
     FencedError,
     Guard,
@@ -24,9 +26,9 @@ from traefikhub.stores import (
     StoreError,
     StoreUnavailable,
 )
-from traefikhub.stores._layout import canonical, keys_of, read_records
+from traefikhub.stores._layout import by_record, canonical, documents, keys_of
+from traefikhub.testing._batches import dangling, router_set
 from traefikhub.testing._documents import private_records, traefik_records
-from traefikhub.testing._suite import dangling, router_set
 
 pytestmark = pytest.mark.anyio
 
@@ -36,6 +38,9 @@ class MemoryKv(KeyValueStore):
 
     states: what a reader could have seen, after every transaction.
     fail_after: transactions until the next one is lost with its answer; None for never.
+    tells: it knows what changed.
+    reads: what it was asked for, in turn.
+    after_read: is called when something was read, before the store hears of it.
     """
 
     provider_name = "memory"
@@ -46,6 +51,10 @@ class MemoryKv(KeyValueStore):
         self.states: list[dict[str, str]] = []
         self.transactions: list[Sequence[Change]] = []
         self.fail_after: int | None = None
+        self.tells = True
+        self.reads: list[str] = []
+        self.after_read: Callable[[], object] = bool
+        self._told: dict[str, str] = {}
 
     def provider_config(self) -> dict[str, Document]:
         return {}
@@ -61,7 +70,23 @@ class MemoryKv(KeyValueStore):
         pass
 
     async def read_all(self) -> dict[str, str]:
-        return dict(self.server)
+        self.reads.append("all")
+        self._told = dict(self.server)
+        await self._answer()
+        return dict(self._told)
+
+    async def read_changed(self) -> Changed | None:
+        self.reads.append("changed")
+        if not self.tells:
+            return None
+        told, self._told = self._told, dict(self.server)
+        await self._answer()
+        flat = {path: value for path, value in self._told.items() if told.get(path) != value}
+        return Changed(flat, len(self._told))
+
+    async def _answer(self) -> None:
+        self.after_read()
+        await anyio.lowlevel.checkpoint_if_cancelled()
 
     async def transact(self, changes: Sequence[Change], guard: Guard | None) -> bool:
         assert len(changes) <= self.transaction_limit
@@ -119,7 +144,8 @@ def test_what_the_layout_takes_it_gives_back(records: list[tuple[Key, Any]]) -> 
             expected[key] = canonical(key, document)
         except RecordRefused:
             continue
-    found, keys = read_records(flat)
+    keys = by_record(flat)
+    found = documents(keys)
     assert found == expected
     assert {path: value for own in keys.values() for path, value in own.items()} == flat
     for key, document in found.items():
@@ -298,3 +324,263 @@ async def test_a_closed_store_and_a_reader_refuse_to_write() -> None:
     with anyio.CancelScope():
         await store.close()
     await store.close()
+
+
+# --- intact --------------------------------------------------------------------------------------
+
+
+async def test_a_store_is_intact_as_loaded_and_as_written() -> None:
+    async with MemoryKv({}) as store:
+        await store.load()
+        assert await store.intact()
+        many: dict[Key, Document] = {}
+        for number in range(40):
+            many |= router_set(number, 1)
+        for batch in (
+            Batch(1, ROUTE),
+            Batch(2, many),
+            Batch(3, {Key("jupyterhub/routes", "mary"): "changed"}),
+            Batch(4, {}, frozenset(many)),
+            Batch(5, ROUTE, frozenset(many)),
+            Batch(6, {}, frozenset(ROUTE)),
+        ):
+            await store.apply(batch)
+            assert await store.intact()
+            assert await store.intact()
+        assert "all" not in store.reads[1:], "everything was read"
+
+
+async def test_not_intact_before_anything_is_known() -> None:
+    store = MemoryKv({})
+    with pytest.raises(StoreError, match="not open"):
+        await store.intact()
+    async with store:
+        assert not await store.intact()
+
+
+def change_value(server: dict[str, str]) -> None:
+    server["http/routers/mary/rule"] = "by hand"
+
+
+def add_key(server: dict[str, str]) -> None:
+    server["http/routers/mary/tls"] = "by hand"
+
+
+def add_record(server: dict[str, str]) -> None:
+    server["jupyterhub/routes/by-hand"] = "1"
+
+
+def add_nobodys(server: dict[str, str]) -> None:
+    server["by-hand"] = "1"
+
+
+def delete_key(server: dict[str, str]) -> None:
+    del server["http/routers/mary/rule"]
+
+
+def delete_marker(server: dict[str, str]) -> None:
+    del server[next(iter(keys_of(*Batch(1).marker)))]
+
+
+def delete_owner(server: dict[str, str]) -> None:
+    del server["jupyterhub/owner"]
+
+
+def rename(server: dict[str, str]) -> None:
+    server["jupyterhub/routes/by-hand"] = server.pop("jupyterhub/routes/mary")
+
+
+def replace_by_nobodys(server: dict[str, str]) -> None:
+    server["by-hand"] = server.pop("jupyterhub/routes/mary")
+
+
+def take_over(server: dict[str, str]) -> None:
+    server["jupyterhub/owner"] = "another"
+
+
+@pytest.mark.parametrize("written", [False, True], ids=["at_once", "after_a_batch"])
+@pytest.mark.parametrize(
+    "interfere",
+    [
+        change_value,
+        add_key,
+        add_record,
+        add_nobodys,
+        delete_key,
+        rename,
+        replace_by_nobodys,
+    ],
+)
+async def test_not_intact_until_loaded_after_a_change_by_hand(
+    interfere: Callable[[dict[str, str]], None], written: bool
+) -> None:
+    async with MemoryKv({}) as store:
+        await store.load()
+        await store.apply(Batch(1, ROUTE))
+        assert await store.intact()
+        interfere(store.server)
+        if written:
+            await store.apply(Batch(1, {Key("jupyterhub/routes", "ann"): "here"}))
+        assert not await store.intact()
+        assert not await store.intact()
+        await store.load()
+        assert await store.intact()
+
+
+async def test_keys_of_others_may_change() -> None:
+    """Once they are known: nothing of ours is meant by them."""
+    server = {"theirs": "1", "jupyterhub/theirs": "1", "http/theirs": "1"}
+    async with MemoryKv(server) as store:
+        await store.load()
+        await store.apply(Batch(1, ROUTE))
+        assert await store.intact()
+        for path in ("theirs", "jupyterhub/theirs", "http/theirs"):
+            server[path] = "2"
+        assert await store.intact()
+        del server["theirs"]
+        assert not await store.intact()
+
+
+@pytest.mark.parametrize("interfere", [take_over, delete_owner, delete_marker])
+async def test_not_intact_without_the_stores_own_keys(
+    interfere: Callable[[dict[str, str]], None],
+) -> None:
+    async with MemoryKv({}) as store:
+        await store.load()
+        await store.apply(Batch(1, ROUTE))
+        interfere(store.server)
+        assert not await store.intact()
+
+
+async def test_a_reader_does_not_care_who_writes() -> None:
+    server: dict[str, str] = {}
+    async with MemoryKv(server) as store:
+        await store.load()
+        await store.apply(Batch(1, ROUTE))
+        reader = MemoryKv(server)
+        await reader.open(read_only=True)
+        await reader.load()
+        take_over(server)
+        assert await reader.intact()
+        change_value(server)
+        assert not await reader.intact()
+
+
+async def test_a_server_that_can_not_tell() -> None:
+    async with MemoryKv({}) as store:
+        await store.load()
+        await store.apply(Batch(1, ROUTE))
+        store.tells = False
+        assert not await store.intact()
+        await store.load()
+        assert not await store.intact()
+
+
+async def test_not_intact_after_a_lost_answer() -> None:
+    async with MemoryKv({}) as store:
+        await store.load()
+        await store.apply(Batch(1, ROUTE))
+        store.fail_after = 0
+        with pytest.raises(StoreUnavailable):
+            await store.apply(Batch(2, {}, frozenset(ROUTE)))
+        assert not await store.intact()
+        await store.load()
+        await store.apply(Batch(2, {}, frozenset(ROUTE)))
+        assert await store.intact()
+
+
+async def test_a_refused_batch_leaves_it_intact() -> None:
+    async with MemoryKv({}) as store:
+        await store.load()
+        await store.apply(Batch(1, ROUTE))
+        with pytest.raises(RecordRefused):
+            await store.apply(Batch(2, {Key("http/routers", "a/b"): {"rule": "r"}}))
+        assert await store.intact()
+
+
+async def test_not_intact_if_the_question_was_cancelled() -> None:
+    """The server has told what changed, and tells it no more."""
+    async with MemoryKv({}) as store:
+        await store.load()
+        await store.apply(Batch(1, ROUTE))
+        change_value(store.server)
+        with anyio.CancelScope() as scope:
+            store.after_read = scope.cancel
+            await store.intact()
+        assert scope.cancelled_caught
+        store.after_read = bool
+        assert not await store.intact()
+        await store.load()
+        assert await store.intact()
+
+
+async def test_not_intact_if_the_load_was_cancelled() -> None:
+    """The server has told what changed, and tells it no more."""
+    async with MemoryKv({}) as store:
+        await store.load()
+        await store.apply(Batch(1, ROUTE))
+        change_value(store.server)
+        with anyio.CancelScope() as scope:
+            store.after_read = scope.cancel
+            await store.load()
+        assert scope.cancelled_caught
+        store.after_read = bool
+        assert not await store.intact()
+
+
+async def test_not_intact_if_the_load_found_damage() -> None:
+    async with MemoryKv({}) as store:
+        await store.load()
+        await store.apply(Batch(1, ROUTE))
+        store.server["jupyterhub/routes/mary"] = "{no json"
+        with pytest.raises(StoreCorrupt):
+            await store.load()
+        assert not await store.intact()
+
+
+async def test_intact_waits_for_a_write() -> None:
+    """Else it would take half of it for a change by hand."""
+    many: dict[Key, Document] = {}
+    for number in range(40):
+        many |= router_set(number, 1)
+    async with MemoryKv({}) as store:
+        await store.load()
+        await store.apply(Batch(1, ROUTE))
+        answers: list[bool] = []
+
+        async def ask() -> None:
+            answers.append(await store.intact())
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(store.apply, Batch(2, many))
+            group.start_soon(ask)
+            group.start_soon(store.apply, Batch(3, {}, frozenset(many)))
+            group.start_soon(ask)
+        assert answers == [True, True]
+
+
+async def test_what_nobody_has_loaded_is_not_intact() -> None:
+    """A write reads, too, but tells nobody what it found."""
+    server: dict[str, str] = {}
+    async with MemoryKv(server) as store:
+        await store.load()
+        await store.apply(Batch(1, ROUTE))
+        assert await store.intact()
+        change_value(server)
+        assert not await store.intact()
+        await store.apply(Batch(2, {Key("jupyterhub/routes", "ann"): "here"}))
+        assert not await store.intact()
+
+
+async def test_a_damaged_document_is_repaired_by_writing_it_again() -> None:
+    server: dict[str, str] = {}
+    async with MemoryKv(server) as store:
+        await store.load()
+        await store.apply(Batch(1, ROUTE))
+        whole = await store.load()
+        damaged = next(path for path in server if path.startswith("jupyterhub/routes/"))
+        server[damaged] = "{no json"
+        with pytest.raises(StoreCorrupt):
+            await store.load()
+        await store.apply(Batch(2, ROUTE))
+        assert await store.load() == Snapshot(whole.records, 2)

@@ -17,7 +17,8 @@ from traefikhub.stores._errors import FencedError, RecordRefused, StoreCorrupt, 
 from traefikhub.stores._interface import RouteStore
 from traefikhub.stores._layout import canonical
 from traefikhub.stores._memory import paused_gc
-from traefikhub.stores._transactions import Change, KnownKeys, Plan, portions
+from traefikhub.stores._stages import Change, Stage, stages
+from traefikhub.stores._transactions import KnownKeys, Plan
 from traefikhub.threads import in_thread
 
 __all__ = ["Change", "Changed", "Guard", "KeyValueStore"]
@@ -78,6 +79,12 @@ class KeyValueStore(RouteStore):
         """How many bytes of keys and values one ``transact`` takes; None: whatever comes."""
         return None
 
+    @property
+    def transacts_at_once(self) -> bool:
+        """Whether ``transact_all`` is better off with some changes made several times than with
+        more stages."""
+        return False
+
     @abstractmethod
     async def read_all(self) -> dict[str, str]:
         """Every key below ``prefix/``, without that, and its value, as of one moment.
@@ -107,6 +114,24 @@ class KeyValueStore(RouteStore):
             RecordRefused: the server can't hold a key or value of that size.
         """
 
+    async def transact_all(
+        self, stages: Sequence[Sequence[Sequence[Change]]], guard: Guard
+    ) -> bool:
+        """Make several transactions, each as ``transact`` does; say whether the guard's key had
+        its value at each.
+
+        Those of one stage may be made in any order or at once, and a stage as soon as the one
+        before is done. When it returns or raises, none is under way any more.
+
+        Raises:
+            as ``transact``; some of them may have happened.
+        """
+        for stage in stages:
+            for changes in stage:
+                if not await self.transact(changes, guard):
+                    return False
+        return True
+
     @abstractmethod
     async def connect(self) -> None:
         """Make the client, and prove that it reaches the server.
@@ -126,6 +151,7 @@ class KeyValueStore(RouteStore):
         self._token = ""
         self._fenced = ""  # why, once it was: there is no way back but open()
         self._known: KnownKeys | None = None  # None when what the server holds is unknown
+        self._loaded = False  # whether the caller has seen that
         # A load that ends after a write it did not see would pass for what the store holds.
         self._busy = anyio.Lock()
 
@@ -135,7 +161,7 @@ class KeyValueStore(RouteStore):
 
     async def open(self, *, read_only: bool = False) -> None:
         """Connect, and unless ``read_only`` put a new owner token into the store."""
-        self._known, self._fenced = None, ""
+        self._known, self._loaded, self._fenced = None, False, ""
         try:
             await self.connect()
             if not read_only:
@@ -164,9 +190,11 @@ class KeyValueStore(RouteStore):
         """By what changed since the last read, if the server can tell."""
         self._require("reading", "writing")
         async with self._busy:
+            if self._known is None or not self._loaded:
+                return False
             # Until it is known that it is: the changes will not be told again.
             known, self._known = self._known, None
-            if known is None or (changed := await self.read_changed()) is None:
+            if (changed := await self.read_changed()) is None:
                 return False
             flat = dict(changed.flat)
             owner = flat.pop(_OWNER, self._token)
@@ -179,16 +207,25 @@ class KeyValueStore(RouteStore):
             return True
 
     async def _load(self) -> Snapshot:
+        known = await self._read()
+        with paused_gc():
+            try:
+                snapshot = await in_thread(known.snapshot)
+            except (ValueError, RecursionError) as error:
+                # The keys are known all the same: a repair begins with them.
+                raise StoreCorrupt(f"{self.prefix}/ in {self.provider_name}: {error}") from error
+        self._loaded = True
+        return snapshot
+
+    async def _read(self) -> KnownKeys:
+        # Until it is known anew: what has changed will not be told again.
+        self._known, self._loaded = None, False
         with paused_gc():
             flat = await self.read_all()
             flat.pop(_OWNER, None)
-            try:
-                # Tenths of a second for ten thousand routes.
-                known = await in_thread(KnownKeys, flat)
-            except (ValueError, RecursionError) as error:
-                raise StoreCorrupt(f"{self.prefix}/ in {self.provider_name}: {error}") from error
-        self._known = known
-        return known.snapshot
+            # Tenths of a second for ten thousand routes.
+            self._known = await in_thread(KnownKeys, flat)
+        return self._known
 
     async def apply(self, batch: Batch) -> None:
         """Send the keys that differ from what the store is known to hold.
@@ -214,16 +251,17 @@ class KeyValueStore(RouteStore):
 
     async def _send(self, batch: Batch, token: str, many: bool) -> bool:
         """Apply a batch; False, with nothing known, if the owner's key is gone."""
-        if self._known is None:
-            await self._load()
-        known, self._known = self._known, None  # until it is known that all of it happened
-        assert known is not None
+        known = self._known or await self._read()
+        self._known = None  # until it is known that all of it happened
 
-        def prepare() -> tuple[Plan, list[list[Change]]]:
+        def prepare() -> tuple[Plan, list[Stage]]:
             plan = known.plan(batch)
             # All before anything is sent: what is refused in the midst would be half-applied.
-            return plan, list(
-                portions(plan.changes, self.transaction_limit, self.transaction_bytes)
+            return plan, stages(
+                plan.groups,
+                self.transaction_limit,
+                self.transaction_bytes,
+                repeat=self.transacts_at_once,
             )
 
         try:
@@ -231,9 +269,7 @@ class KeyValueStore(RouteStore):
         except RecordRefused:
             self._known = known
             raise
-        for changes in transactions:
-            if await self.transact(changes, Guard(_OWNER, token)):
-                continue
+        if not await self.transact_all(transactions, Guard(_OWNER, token)):
             if _OWNER not in await self.read_all():
                 return False
             self._fenced = (

@@ -14,7 +14,7 @@ from urllib.parse import quote, unquote
 from traefikhub.stores._batch import Document, Key, is_private
 from traefikhub.stores._errors import RecordRefused
 
-__all__ = ["canonical", "key_of", "keys_of", "read_records"]
+__all__ = ["by_record", "canonical", "documents", "key_of", "keys_of"]
 
 _EMPTY_NAME: Final = "%"
 _EMPTY_TABLE: Final = "true"
@@ -87,8 +87,7 @@ def canonical(key: Key, document: Document) -> Document:
     """
     if is_private(key.section):
         return document
-    records, _ = read_records(keys_of(key, document))
-    return records[key]
+    return _document(key, keys_of(key, document))
 
 
 def key_of(path: str) -> Key | None:
@@ -104,19 +103,22 @@ def key_of(path: str) -> Key | None:
     return Key("/".join(parts[:2]), parts[2]) if len(parts) > 3 else None
 
 
-def read_records(flat: Mapping[str, str]) -> tuple[dict[Key, Document], dict[Key, dict[str, str]]]:
-    """The records that the keys below a prefix spell, and the keys of each record.
-
-    Keys that belong to no record are left out.
-
-    Raises:
-        ValueError: a private document is no JSON; the message names its key.
-    """
+def by_record(flat: Mapping[str, str]) -> dict[Key, dict[str, str]]:
+    """The keys below a prefix by the record that they spell, without those that belong to none."""
     keys: dict[Key, dict[str, str]] = {}
     for path, value in flat.items():
         if (key := key_of(path)) is not None:
             keys.setdefault(key, {})[path] = value
-    return {key: _document(key, own) for key, own in keys.items()}, keys
+    return keys
+
+
+def documents(keys: Mapping[Key, Mapping[str, str]]) -> dict[Key, Document]:
+    """What the keys of each record mean.
+
+    Raises:
+        ValueError: a private document is no JSON; the message names its key.
+    """
+    return {key: _document(key, own) for key, own in keys.items()}
 
 
 def _document(key: Key, own: Mapping[str, str]) -> Document:

@@ -1,8 +1,8 @@
-"""A batch as transactions of a key-value server: which keys, and in which order. Pure."""
+"""What a key-value server is known to hold, and what a batch changes of that. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from traefikhub.stores._batch import (
@@ -15,26 +15,20 @@ from traefikhub.stores._batch import (
     is_private,
 )
 from traefikhub.stores._errors import RecordRefused
-from traefikhub.stores._layout import key_of, keys_of, read_records
+from traefikhub.stores._layout import by_record, documents, key_of, keys_of
+from traefikhub.stores._stages import Change, Step, delete_order, marker_step, put_order
 
-__all__ = ["Change", "KnownKeys", "Plan", "portions"]
-
-
-class Change(NamedTuple):
-    """A put, or a delete if ``value`` is None, of one key below the prefix."""
-
-    path: str
-    value: str | None
+__all__ = ["KnownKeys", "Plan"]
 
 
 class Plan(NamedTuple):
     """What a batch means for a server.
 
-    changes: those of each record that changes, in the order in which they may be made.
+    groups: steps that are best made at once, as ``stages`` takes them.
     after: the keys of every record that the batch puts.
     """
 
-    changes: list[list[Change]]
+    groups: list[list[Step]]
     after: dict[Key, dict[str, str]]
 
 
@@ -45,12 +39,21 @@ class KnownKeys:
     """
 
     def __init__(self, flat: Mapping[str, str]) -> None:
-        records, self._keys = read_records(flat)
-        self.snapshot = Snapshot(records, _generation_in(records.pop(GENERATION_MARKER, None)))
-        self._mixed: dict[Key, set[str]] = {}  # the names with capitals, by their folded form
+        self._keys = by_record(flat)
         self._count = len(flat)
+        self._nobodys = {path for path in flat if key_of(path) is None}
+        self._mixed: dict[Key, set[str]] = {}  # the names with capitals, by their folded form
         for key in self._keys:
             self._note_name(key)
+
+    def snapshot(self) -> Snapshot:
+        """What the keys mean. Made anew each time: kept, it would cost as much again.
+
+        Raises:
+            ValueError: a private document is no JSON, or the marker no number.
+        """
+        records = documents(self._keys)
+        return Snapshot(records, _generation_in(records.pop(GENERATION_MARKER, None)))
 
     def agrees(self, changed: Mapping[str, str], count: int) -> bool:
         """Whether a server that has so many keys, of which these may have changed since this was
@@ -63,8 +66,12 @@ class KnownKeys:
         if count != self._count:
             return False
         for path, value in changed.items():
-            key = key_of(path)  # None: nobody's, and of no concern
-            if key is not None and self._keys.get(key, {}).get(path) != value:
+            key = key_of(path)
+            if key is None:
+                # Of no concern; but a new one may hide that one of ours is gone.
+                if path not in self._nobodys:
+                    return False
+            elif self._keys.get(key, {}).get(path) != value:
                 return False
         return True
 
@@ -89,15 +96,16 @@ class KnownKeys:
         """
         after = {key: keys_of(key, document) for key, document in batch.puts.items()}
         self._require_distinct(batch)
-        turns = _turns(batch, self._keys)
-        changes = [
-            _difference(self._keys.get(key, {}), after.get(key, {}))
-            for key in sorted(turns, key=turns.__getitem__)
-        ]
+        before = {key: self._keys.get(key, {}) for key in batch.deletes}
         marker_key, marker = batch.marker
-        after[marker_key] = keys_of(marker_key, marker)
-        changes.append(_difference({}, after[marker_key]))
-        return Plan([each for each in changes if each], after)
+        marker_keys = keys_of(marker_key, marker)
+        groups = [
+            *put_order(after, lambda key: _difference(self._keys.get(key, {}), after[key])),
+            *delete_order(before, lambda key: _difference(before[key], {})),
+            [marker_step(marker_key, _difference({}, marker_keys))],
+        ]
+        after[marker_key] = marker_keys
+        return Plan(groups, after)
 
     def _require_distinct(self, batch: Batch) -> None:
         added: dict[Key, Key] = {}
@@ -154,82 +162,3 @@ def _difference(old: Mapping[str, str], new: Mapping[str, str]) -> list[Change]:
     """What turns the keys of one record into others."""
     puts = [Change(path, value) for path, value in new.items() if old.get(path) != value]
     return puts + [Change(path, None) for path in old if path not in new]
-
-
-def _size(change: Change) -> int:
-    return len(change.path.encode()) + len((change.value or "").encode())
-
-
-def _require_small(changes: Iterable[Change], most: int) -> None:
-    for change in changes:
-        # Four bytes are the most that a character takes; few changes need a closer look.
-        if 4 * (len(change.path) + len(change.value or "")) > most and _size(change) > most:
-            raise RecordRefused(
-                f"{change.path}: {_size(change)} bytes are more than the server takes at once "
-                f"({most})"
-            )
-
-
-def portions(
-    records: Iterable[Sequence[Change]], limit: int, most: int | None
-) -> Iterator[list[Change]]:
-    """Fill transactions in the order given; a record that fits into one is not torn apart.
-
-    Args:
-        limit: how many changes a transaction takes.
-        most: how many bytes of keys and values; None for any number.
-
-    Raises:
-        RecordRefused: one change is too large by itself.
-    """
-    portion: list[Change] = []
-    size = 0
-    for changes in records:
-        if most is not None:
-            _require_small(changes, most)
-        sizes = [_size(change) if most else 0 for change in changes]
-        number, total = len(changes), sum(sizes)  # what must have room at once
-        for change, own in zip(changes, sizes, strict=True):
-            if portion and (len(portion) + number > limit or size + total > (most or 0)):
-                yield portion
-                portion, size = [], 0
-            portion.append(change)
-            size += own
-            number, total = 1, own
-    if portion:
-        yield portion
-
-
-def _turns(batch: Batch, before: Mapping[Key, Mapping[str, str]]) -> dict[Key, tuple[int, int]]:
-    """When each record of a batch is written, should it not fit into one transaction.
-
-    What routers name comes before them, parents before children; they go in reverse.
-    """
-    parents = {
-        key.name: list(_parents(keys_of(key, document)))
-        for key, document in batch.puts.items()
-        if key.section == "http/routers"
-    }
-    for key in batch.deletes:
-        if key.section == "http/routers":
-            parents.setdefault(key.name, list(_parents(before.get(key, {}))))
-    depths: dict[str, int] = {}
-
-    def depth(name: str) -> int:
-        if name not in depths:
-            depths[name] = 0  # should they name each other in a circle
-            depths[name] = 1 + max(map(depth, parents.get(name, ())), default=0)
-        return depths[name]
-
-    turns: dict[Key, tuple[int, int]] = {}
-    for key in batch.puts:
-        is_router = key.section == "http/routers"
-        turns[key] = (1, depth(key.name)) if is_router else (4 if is_private(key.section) else 0, 0)
-    for key in batch.deletes:
-        is_router = key.section == "http/routers"
-        turns[key] = (2, -depth(key.name)) if is_router else (3, 0)
-    return turns
-
-
-def _parents(own: Mapping[str, str]) -> Iterator[str]:
-    return (value for path, value in own.items() if path.split("/")[3:4] == ["parentRefs"])

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from traefikhub.testing._batches import BatchTests, dangling, router_set
+from traefikhub.testing._batches import BatchTests
 from traefikhub.testing._live import LiveTests
 from traefikhub.testing._owners import OwnerTests
 from traefikhub.testing._reading import ReadingTests
 from traefikhub.testing._trouble import TroubleTests
 
-__all__ = ["RouteStoreConformance", "ServerStoreConformance", "dangling", "router_set"]
+__all__ = ["RouteStoreConformance", "ServerStoreConformance"]
 
 
 # pytest runs the tests of the last base first.
