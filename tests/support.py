@@ -14,6 +14,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import psutil
 import requests
@@ -41,9 +42,14 @@ def free_port() -> int:
 
 
 class Backend:
-    """A web server that answers with its own name and the path that reached it, as JSON."""
+    """A web server that answers with its own name and the path that reached it, as JSON.
 
-    def __init__(self, name: str) -> None:
+    headers: what it sends beside that.
+
+    A request with ``?status=404`` is answered with that status.
+    """
+
+    def __init__(self, name: str, headers: dict[str, str] | None = None) -> None:
         backend = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -54,9 +60,12 @@ class Backend:
                 body = json.dumps(
                     {"name": backend.name, "path": self.path, "headers": dict(self.headers)}
                 ).encode()
-                self.send_response(200)
+                wanted = parse_qs(urlsplit(self.path).query).get("status", ["200"])
+                self.send_response(int(wanted[0]))
                 self.send_header("Content-Type", "application/json")
                 self.send_header("Content-Length", str(len(body)))
+                for header, value in (headers or {}).items():
+                    self.send_header(header, value)
                 self.end_headers()
                 self.wfile.write(body)
 

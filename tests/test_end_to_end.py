@@ -223,3 +223,26 @@ def test_a_users_day(hub_directory: Path, store_options: dict[str, Any]) -> None
         assert "Server not running" in gone.text
         assert set(hub.api("GET", "proxy")) == {"/"}
     assert "Traceback" not in hub.log()
+
+
+def test_a_server_that_was_killed(hub_directory: Path) -> None:
+    """Until the Hub notices, its own page tells the browser; then there is the way to a new one."""
+    hub = Hub(hub_directory, {})
+    with hub.running():
+        mary = Browser(hub)
+        mary.log_in("mary")
+        mary.spawn("mary")
+        token = mary.xsrf("/hub/")
+        for process in psutil.process_iter(["cmdline"]):
+            if "jupyterhub.singleuser" in (process.info["cmdline"] or []):
+                with suppress(psutil.Error):
+                    if process.cwd().startswith(str(hub_directory)):
+                        process.kill()
+                        process.wait(10)
+        answer = mary.get("/user/mary/lab", headers={"Accept": "text/html"}, allow_redirects=False)
+        assert answer.status_code == 503, answer.text
+        assert "<title>JupyterHub</title>" in answer.text
+        assert "503 : Service Unavailable" in " ".join(answer.text.split())
+        assert mary.xsrf("/hub/") == token, "the forms of mary's open pages fail from now on"
+        program = mary.get("/user/mary/api/kernels", headers={"Accept": "application/json"})
+        assert (program.status_code, "<" in program.text) == (503, False)

@@ -15,8 +15,10 @@ import anyio
 from jupyterhub.proxy import Proxy
 from traitlets import Bool, CaselessStrEnum, Dict, Float, Integer, Type, Unicode, Union, default
 
+from traefikhub.error_pages import HubPages
 from traefikhub.rules import parse_routespec
-from traefikhub.session import ProxySession, SessionSettings, connect_external, start_traefik
+from traefikhub.session import ProxySession, connect_external, start_traefik
+from traefikhub.session_settings import SessionSettings
 from traefikhub.stores import (
     RouteStore,
     check_document,
@@ -153,6 +155,14 @@ class TraefikProxy(Proxy):  # type: ignore[misc]
         come grouped already, so that more than 0 only delays logins.""",
     ).tag(config=True)
 
+    error_pages = Bool(
+        True,
+        help="""Show the Hub's own page, with status 503, to a browser whose user's server can't
+        be reached, as configurable-http-proxy does. If False, Traefik answers with a line of text.
+        Needs Traefik 3.7 or later. A server's own answers pass as they are, but for 502 and 504
+        to a browser that opens a page.""",
+    ).tag(config=True)
+
     sanitize_path = Bool(
         False,
         help="""Let Traefik resolve dot segments and double slashes in request paths before
@@ -273,12 +283,21 @@ class TraefikProxy(Proxy):  # type: ignore[misc]
             setup_dynamic_config=self.should_start or self.enable_setup_dynamic_config,
             routing=self.routing,
             hub_prefix=getattr(self.hub, "base_url", "/hub/"),
+            error_pages=self._hub_pages() if self.error_pages else None,
             throttle=self.traefik_providers_throttle_duration,
             sanitize_path=self.sanitize_path,
             grace_seconds=self.grace_seconds,
             check_route_timeout=self.check_route_timeout,
             keep_running=not getattr(self.app, "cleanup_proxy", True),
         )
+
+    def _hub_pages(self) -> HubPages | None:
+        """Where the Hub's pages are; None if this proxy was made without a Hub, or with one that
+        Traefik can't reach."""
+        url: str = getattr(self.hub, "host", "")
+        if _problem_of_target(url):
+            return None
+        return HubPages(url, self.hub.base_url)
 
     def _require_session(self) -> ProxySession:
         if self._session is None:

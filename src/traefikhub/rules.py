@@ -22,7 +22,9 @@ __all__ = [
     "ParsedSpec",
     "parent_name",
     "parse_routespec",
+    "path_pattern",
     "prefix_rule_and_priority",
+    "quoted",
     "record_name",
     "rule_and_priority",
 ]
@@ -136,12 +138,12 @@ def prefix_rule_and_priority(prefix: str) -> tuple[str, int]:
     path = slash + below
     conditions = []
     if host and not path:
-        conditions.append(f"HostRegexp({_quoted('^' + _pieces(host))})")
+        conditions.append(f"HostRegexp({quoted('^' + path_pattern(host))})")
     elif host:
         # Traefik strips the brackets of an IPv6 address from the request before it compares.
-        conditions.append(f"Host({_quoted(host.strip('[]'))})")
+        conditions.append(f"Host({quoted(host.strip('[]'))})")
     if below:
-        conditions.append(f"PathRegexp({_quoted(_path_regexp(path))})")
+        conditions.append(f"PathRegexp({quoted(_path_regexp(path))})")
     elif not host:
         conditions.append('PathPrefix("/")')
     # The decoded length orders the prefixes of one request by depth.
@@ -151,12 +153,13 @@ def prefix_rule_and_priority(prefix: str) -> tuple[str, int]:
 def _path_regexp(path: str) -> str:
     """A regular expression that matches what begins with the path, in every legal encoding."""
     if path.endswith("/") and not path.endswith("//"):
-        return f"^{_pieces(path[:-1])}(?:/|$)"
+        return f"^{path_pattern(path[:-1])}(?:/|$)"
     # Below an empty segment the slash must be there: without it, it is the page one level up.
-    return f"^{_pieces(path)}"
+    return f"^{path_pattern(path)}"
 
 
-def _pieces(text: str) -> str:
+def path_pattern(text: str) -> str:
+    """A regular expression for a decoded path in every legal encoding, as keys have it."""
     return "".join(map(_piece, text))
 
 
@@ -178,7 +181,7 @@ def _piece(char: str) -> str:
     return rf"\x{code:02x}"
 
 
-def _quoted(text: str) -> str:
+def quoted(text: str) -> str:
     """A double-quoted Go string. A backtick-quoted one could be ended by the text itself."""
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
 

@@ -3,34 +3,31 @@
 from __future__ import annotations
 
 import atexit
-import logging
 import os
 import secrets
 import ssl
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import anyio
 import tomli_w
 
 from traefikhub.base import (
-    CERTIFICATE_KEY,
-    api_records,
-    api_users,
-    certificate_record,
     extra_records,
 )
+from traefikhub.error_pages import ERROR_PAGES_SINCE, ROOTS, HubPages
 from traefikhub.rules import parse_routespec
+from traefikhub.session_records import base_records
+from traefikhub.session_settings import SessionSettings
 from traefikhub.stores import (
     GENERATION_HEADER,
     GENERATION_MARKER,
     Document,
     Records,
-    RouteStore,
     Snapshot,
 )
 from traefikhub.table import Route, Table, merge
@@ -43,13 +40,13 @@ from traefikhub.traefik import (
     TraefikError,
     TraefikProcess,
     TraefikUnusable,
+    Version,
     end_leftover,
     find_traefik,
     require_supported,
     static_config,
     version_of,
 )
-from traefikhub.traefik.certificate import make_default_certificate, still_good
 from traefikhub.traefik.checks import (
     check_api_url,
     check_certificate,
@@ -60,7 +57,6 @@ from traefikhub.traefik.checks import (
     check_run_dir,
     require_both,
 )
-from traefikhub.traefik.passwords import admin_user, polling_user
 from traefikhub.traefik.ports import listen_address, require_apart, require_free
 from traefikhub.traefik.process import last_words
 from traefikhub.traefik.rundir import RunDir, write_private
@@ -68,7 +64,7 @@ from traefikhub.traefik.supervisor import Supervisor
 from traefikhub.tree import RouteTree
 from traefikhub.writer import RouteWriter
 
-__all__ = ["ProxySession", "SessionSettings", "connect_external", "start_traefik"]
+__all__ = ["ProxySession", "connect_external", "start_traefik"]
 
 _POLLING_USER: Final = "traefikhub"
 _USERS_SETTING: Final = "c.JupyterHub.bind_url"
@@ -80,40 +76,6 @@ _PASSED_ON: Final = {
     *("GODEBUG", "GOGC", "GOMAXPROCS", "GOMEMLIMIT"),
 }
 """Of the Hub's environment, which may hold its secrets, Traefik gets these alone."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SessionSettings:
-    """The options of TraefikProxy, whose help texts explain them."""
-
-    store: RouteStore
-    log: logging.Logger
-    public_url: str
-    https: bool
-    ssl_cert: str
-    ssl_key: str
-    run_dir: str
-    traefik_command: str
-    traefik_env: Mapping[str, str]
-    log_level: str
-    entry_point: str
-    api_entry_point: str
-    api_url: str
-    api_validate_cert: bool
-    api_username: str
-    api_password: str
-    api_hashed_password: str
-    static_config_file: str
-    extra_static_config: dict[str, Any]
-    extra_dynamic_config: dict[str, Any]
-    setup_dynamic_config: bool
-    routing: str
-    hub_prefix: str
-    throttle: str
-    sanitize_path: bool
-    grace_seconds: int
-    check_route_timeout: float
-    keep_running: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +121,8 @@ async def start_traefik(settings: SessionSettings, stack: AsyncExitStack) -> Pro
     snapshot = await _open_store(settings, stack)
     password = await in_thread(run_dir.secret, "api-password")
     polling = Credentials(_POLLING_USER, password)
-    base = await _base_records(settings, snapshot, polling)
+    pages = _error_pages(settings, version)
+    base = await base_records(settings, snapshot, polling, pages)
     config = static_config(
         StaticSettings(
             address=address,
@@ -187,6 +150,7 @@ async def start_traefik(settings: SessionSettings, stack: AsyncExitStack) -> Pro
         settings,
         base,
         extra,
+        pages,
         _api_client(settings, [polling], stack),
         lambda: (
             "If its log complains of something that c.TraefikProxy.extra_dynamic_config added, "
@@ -234,10 +198,12 @@ async def connect_external(settings: SessionSettings, stack: AsyncExitStack) -> 
     if settings.api_password:
         credentials.append(Credentials(settings.api_username, settings.api_password))
     base: Records = {}
+    pages = None
     if settings.setup_dynamic_config:
         polling = Credentials(_POLLING_USER, secrets.token_hex(32))
         credentials.insert(0, polling)
-        base = await _base_records(settings, snapshot, polling)
+        pages = settings.error_pages
+        base = await base_records(settings, snapshot, polling, pages)
     else:
         extra = {}
     api = _api_client(settings, credentials, stack)
@@ -247,11 +213,12 @@ async def connect_external(settings: SessionSettings, stack: AsyncExitStack) -> 
         return (
             f"Does that Traefik read the store? Its static configuration needs {providers} as "
             "this Hub has it (c.TraefikProxy.store), and c.TraefikProxy.extra_dynamic_config must "
-            "be to its liking. Its log says more; if that holds 'Cannot start the provider', "
+            "be to its liking; before version 3.7, c.TraefikProxy.error_pages must be False. Its "
+            "log says more; if that holds 'Cannot start the provider', "
             "restart it now that the store exists."
         )
 
-    writer = _writer(settings, base, extra, api, explain)
+    writer = _writer(settings, base, extra, pages, api, explain)
     await writer.restore(snapshot)
     try:
         version = await api.version(timeout=settings.check_route_timeout)
@@ -262,6 +229,18 @@ async def connect_external(settings: SessionSettings, stack: AsyncExitStack) -> 
     writer.run()
     stack.push_async_callback(writer.aclose)
     return ProxySession(writer, f"Traefik {version} at {settings.api_url}, run by others")
+
+
+def _error_pages(settings: SessionSettings, version: Version) -> HubPages | None:
+    if settings.error_pages and version < ERROR_PAGES_SINCE:
+        settings.log.warning(
+            "Traefik %s can't show the Hub's error pages; users see its own, a line of text. "
+            "Version %s and later can.",
+            version,
+            ".".join(map(str, ERROR_PAGES_SINCE)),
+        )
+        return None
+    return settings.error_pages
 
 
 async def _open_store(settings: SessionSettings, stack: AsyncExitStack) -> Snapshot:
@@ -289,6 +268,7 @@ def _writer(
     settings: SessionSettings,
     base: Records,
     extra: Records,
+    pages: HubPages | None,
     api: TraefikApi,
     explain: Callable[[], str],
 ) -> RouteWriter:
@@ -297,6 +277,7 @@ def _writer(
     def make_table(routes: list[Route]) -> Table:
         return Table(
             entry_point=settings.entry_point,
+            roots=ROOTS if pages else (),
             base=base,
             extra=extra,
             tree=RouteTree(hub_key) if settings.routing == "tree" else None,
@@ -341,43 +322,6 @@ async def _first_live(writer: RouteWriter, process: TraefikProcess) -> None:
     process.check()
     if failure:
         raise failure
-
-
-async def _base_records(
-    settings: SessionSettings, snapshot: Snapshot, polling: Credentials
-) -> Records:
-    """The API's router and the certificate; whatever the store has that still fits is kept, so
-    that a restart writes nothing."""
-    users = [polling_user(polling.username, polling.password)]
-    if (
-        settings.api_username == polling.username
-        or not settings.api_username.isprintable()
-        or (":" in settings.api_username)
-    ):
-        raise ValueError(
-            f"c.TraefikProxy.traefik_api_username = {settings.api_username!r} can't be used: "
-            f"{polling.username!r} is the proxy's own, and a name holds no colon"
-        )
-    if settings.api_hashed_password:
-        users.append(f"{settings.api_username}:{settings.api_hashed_password}")
-    elif settings.api_password:
-        known = api_users(snapshot.records)
-        users.append(
-            await in_thread(admin_user, settings.api_username, settings.api_password, known)
-        )
-    return {**api_records(settings.api_entry_point, users), **_certificate(settings, snapshot)}
-
-
-def _certificate(settings: SessionSettings, snapshot: Snapshot) -> Records:
-    if settings.ssl_cert:
-        return certificate_record(
-            os.path.abspath(settings.ssl_cert), os.path.abspath(settings.ssl_key)
-        )
-    match snapshot.records.get(CERTIFICATE_KEY):
-        case {"defaultCertificate": {"certFile": str(certificate), "keyFile": str(key)}}:
-            if still_good(certificate):
-                return certificate_record(certificate, key)
-    return certificate_record(*make_default_certificate())
 
 
 def _to_toml(config: Document) -> str:

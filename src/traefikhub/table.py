@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections import ChainMap
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 from urllib.parse import quote, urlsplit
@@ -103,6 +103,7 @@ class Table:
 
     Args:
         entry_point: the name of the Traefik entry point that serves users.
+        roots: the names of routers of ``base`` that all routers stand below, but the Hub's own.
         base: records that stand beside the routes' (API router, default certificate).
         extra: the admin's records, merged over those of the same key, or added.
         tree: arranges the routers; None leaves all of them on one level. It becomes the table's.
@@ -113,12 +114,14 @@ class Table:
         self,
         *,
         entry_point: str,
+        roots: Sequence[str] = (),
         base: Records | None = None,
         extra: Records | None = None,
         tree: RouteTree | None = None,
         routes: Iterable[Route] = (),
     ) -> None:
         self._entry_point = entry_point
+        self._roots = roots
         self._extra = dict(extra or {})
         self._tree = tree
         self._routes: dict[str, Route] = {}
@@ -264,24 +267,15 @@ class Table:
         return {Key(_ROUTERS, name): self._leading_to(route, key, above)}
 
     def _leading_to(self, route: Route, key: str, above: str) -> dict[str, Document]:
-        """A router to a route's service, below a parent or at the top."""
+        """A router to a route's service, below a parent or none."""
         rule, priority = prefix_rule_and_priority(key)
-        name = record_name(route.routespec)
-        router: dict[str, Document] = {
-            "rule": rule,
-            "priority": priority,
-            **self._place(above),
-            "service": name,
-        }
-        if _path_of(route):
-            router["middlewares"] = [name]
-        return router
+        return {"rule": rule, "priority": priority, **self._place(above), **_destination(route)}
 
     def _place(self, above: str) -> dict[str, Document]:
         # Traefik disables a child that names entry points.
-        return (
-            {"parentRefs": [parent_name(above)]} if above else {"entryPoints": [self._entry_point]}
-        )
+        if parents := [parent_name(above)] if above else [*self._roots]:
+            return {"parentRefs": [*parents]}
+        return {"entryPoints": [self._entry_point]}
 
     def _of_parent(self, parent: Parent, routes: Mapping[str, Route]) -> dict[Key, Document]:
         """The router of a parent, then that of its fallback."""
@@ -302,8 +296,12 @@ class Table:
         if spec is None:
             return None
         rule, _ = prefix_rule_and_priority(tree.shortcut_key)
-        key = parse_routespec(spec).key
-        return {**self._leading_to(self._routes[spec], key, ""), "rule": rule, "priority": _FIRST}
+        return {
+            "rule": rule,
+            "priority": _FIRST,
+            "entryPoints": [self._entry_point],
+            **_destination(self._routes[spec]),
+        }
 
 
 _ROUTERS: Final = "http/routers"
@@ -312,6 +310,12 @@ _MIDDLEWARES: Final = "http/middlewares"
 _SHORTCUT: Final = Key(_ROUTERS, "traefikhub__hub")
 _FIRST: Final = 2_000_000
 """The priority of the Hub's own router: above that of every route."""
+
+
+def _destination(route: Route) -> dict[str, Document]:
+    """What a router to a route names."""
+    name = record_name(route.routespec)
+    return {"service": name, **({"middlewares": [name]} if _path_of(route) else {})}
 
 
 def _state(route: Route) -> dict[Key, Document]:

@@ -56,6 +56,9 @@ def static_config(settings: StaticSettings, version: Version) -> dict[str, Confi
         "global": {"checkNewVersion": False, "sendAnonymousUsage": False},
         "log": {"level": settings.log_level, "noColor": True},
         "api": {"dashboard": True},
+        # A server whose machine is gone never refuses: users wait as long for the error page, and
+        # that long again if the Hub is gone with it.
+        "serversTransport": {"forwardingTimeouts": {"dialTimeout": "10s"}},
         "providers": {"providersThrottleDuration": settings.throttle, **settings.providers},
         "entryPoints": {
             settings.entry_point: _users_entry_point(settings, version),

@@ -1,0 +1,64 @@
+"""The records that stand beside the routes, as the options and the store have them."""
+
+from __future__ import annotations
+
+import os
+
+from traefikhub.base import (
+    CERTIFICATE_KEY,
+    api_records,
+    api_users,
+    certificate_record,
+)
+from traefikhub.error_pages import HubPages, error_page_records
+from traefikhub.session_settings import SessionSettings
+from traefikhub.stores import Records, Snapshot
+from traefikhub.threads import in_thread
+from traefikhub.traefik import Credentials
+from traefikhub.traefik.certificate import make_default_certificate, still_good
+from traefikhub.traefik.passwords import admin_user, polling_user
+
+__all__ = ["base_records"]
+
+
+async def base_records(
+    settings: SessionSettings, snapshot: Snapshot, polling: Credentials, pages: HubPages | None
+) -> Records:
+    """The API's router, the certificate, and what leads to the Hub's error pages.
+
+    Whatever the store has that still fits is kept, so that a restart writes nothing.
+    """
+    users = [polling_user(polling.username, polling.password)]
+    if (
+        settings.api_username == polling.username
+        or not settings.api_username.isprintable()
+        or (":" in settings.api_username)
+    ):
+        raise ValueError(
+            f"c.TraefikProxy.traefik_api_username = {settings.api_username!r} can't be used: "
+            f"{polling.username!r} is the proxy's own, and a name holds no colon"
+        )
+    if settings.api_hashed_password:
+        users.append(f"{settings.api_username}:{settings.api_hashed_password}")
+    elif settings.api_password:
+        known = api_users(snapshot.records)
+        users.append(
+            await in_thread(admin_user, settings.api_username, settings.api_password, known)
+        )
+    return {
+        **api_records(settings.api_entry_point, users),
+        **_certificate(settings, snapshot),
+        **(error_page_records(settings.entry_point, pages) if pages else {}),
+    }
+
+
+def _certificate(settings: SessionSettings, snapshot: Snapshot) -> Records:
+    if settings.ssl_cert:
+        return certificate_record(
+            os.path.abspath(settings.ssl_cert), os.path.abspath(settings.ssl_key)
+        )
+    match snapshot.records.get(CERTIFICATE_KEY):
+        case {"defaultCertificate": {"certFile": str(certificate), "keyFile": str(key)}}:
+            if still_good(certificate):
+                return certificate_record(certificate, key)
+    return certificate_record(*make_default_certificate())

@@ -1,0 +1,48 @@
+"""What a proxy's session is made of: the options of TraefikProxy as one value."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from traefikhub.error_pages import HubPages
+from traefikhub.stores import RouteStore
+
+__all__ = ["SessionSettings"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionSettings:
+    """The options of TraefikProxy, whose help texts explain them."""
+
+    store: RouteStore
+    log: logging.Logger
+    public_url: str
+    https: bool
+    ssl_cert: str
+    ssl_key: str
+    run_dir: str
+    traefik_command: str
+    traefik_env: Mapping[str, str]
+    log_level: str
+    entry_point: str
+    api_entry_point: str
+    api_url: str
+    api_validate_cert: bool
+    api_username: str
+    api_password: str
+    api_hashed_password: str
+    static_config_file: str
+    extra_static_config: dict[str, Any]
+    extra_dynamic_config: dict[str, Any]
+    setup_dynamic_config: bool
+    routing: str
+    hub_prefix: str
+    error_pages: HubPages | None
+    throttle: str
+    sanitize_path: bool
+    grace_seconds: int
+    check_route_timeout: float
+    keep_running: bool

@@ -1,0 +1,89 @@
+"""The records that lead to the Hub's error pages."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from traefikhub.error_pages import ROOTS, HubPages, error_page_records
+from traefikhub.stores import Batch, Key
+from traefikhub.table import Route, Table
+from traefikhub.tree import RouteTree
+
+PAGES = HubPages("http://10.0.0.1:8081", "/jhub/hub/")
+
+
+def api_pattern(prefix: str) -> re.Pattern[str]:
+    router = error_page_records("http", HubPages("http://h:1", prefix))[
+        Key("http/routers", ROOTS[1])
+    ]
+    assert isinstance(router, dict)
+    rule = str(router["rule"])
+    text = rule.removeprefix('PathRegexp("').removesuffix('")')
+    return re.compile(text.replace("\\\\", "\\"))
+
+
+@pytest.mark.parametrize(
+    ("path", "is_api"),
+    [
+        ("/jhub/user/mary/api/kernels", True),
+        ("/jhub/user/mary/api/kernels/1/channels", True),
+        ("/jhub/user/mary/server-2/api/contents/a/b.ipynb", True),
+        ("/jhub/user/m%40x/api/sessions", True),
+        ("/jhub/user/mary/api/else", False),
+        ("/jhub/user/mary/lab/tree/api/kernels", False),
+        ("/jhub/user/mary/s/proxy/8000/api/kernels", False),
+        ("/user/mary/api/kernels", False),
+        ("/jhub/hub/api/users", False),
+        ("/jhub/user/api/kernels", False),
+    ],
+)
+def test_the_api_of_jupyter_servers_is_told_by_its_path(path: str, is_api: bool) -> None:
+    assert bool(api_pattern("/jhub/hub/").match(path)) is is_api
+
+
+def test_a_base_url_is_no_pattern() -> None:
+    pattern = api_pattern("/a.b(c)/hub/")
+    assert pattern.match("/a.b(c)/user/mary/api/kernels")
+    assert pattern.match("/a.b%28c%29/user/mary/api/kernels")
+    assert not pattern.match("/axb(c)/user/mary/api/kernels")
+
+
+def test_the_records_make_a_valid_batch_and_name_only_each_other() -> None:
+    records = error_page_records("http", PAGES)
+    Batch(1, records)
+    names = {key.section: {each.name for each in records if each.section == key.section}
+             for key in records}  # fmt: skip
+    for key, document in records.items():
+        assert isinstance(document, dict)
+        named = document.get("middlewares", [])
+        assert isinstance(named, list)
+        assert set(map(str, named)) <= names["http/middlewares"], key
+
+
+@pytest.mark.parametrize("count", [3, 100])
+@pytest.mark.parametrize("tree", [None, "/hub/"])
+def test_every_router_at_the_top_stands_below_the_roots(count: int, tree: str | None) -> None:
+    routes = [Route("/", "http://h:1", {})]
+    routes += [Route(f"/user/u{number}/", "http://u:1", {}) for number in range(count)]
+    made = Table(
+        entry_point="http",
+        roots=ROOTS,
+        base=error_page_records("http", PAGES),
+        tree=RouteTree(tree) if tree else None,
+        routes=routes,
+    )
+    tops = {
+        key.name
+        for key, router in made.records.items()
+        if key.section == "http/routers" and isinstance(router, dict) and "entryPoints" in router
+    }
+    # The Hub's own pages need no others in their place.
+    assert tops == ({*ROOTS, "traefikhub__hub"} if tree else {*ROOTS})
+    below = [
+        router["parentRefs"]
+        for key, router in made.records.items()
+        if key.section == "http/routers" and isinstance(router, dict) and "parentRefs" in router
+    ]
+    assert below.count([*ROOTS]) == (2 if tree and count > 32 else count + 1)
