@@ -13,7 +13,7 @@ from urllib.parse import unquote, urlsplit
 
 import anyio
 from jupyterhub.proxy import Proxy
-from traitlets import Bool, CaselessStrEnum, Dict, Float, Integer, Type, Unicode, Union, default
+from traitlets import Bool, CaselessStrEnum, Dict, Float, Integer, List, Type, Unicode, Union, default
 
 from traefikhub.error_pages import HubPages
 from traefikhub.rules import parse_routespec
@@ -170,6 +170,15 @@ class TraefikProxy(Proxy):  # type: ignore[misc]
         URLs inside paths need their double slashes.""",
     ).tag(config=True)
 
+    trusted_proxies = List(
+        Unicode(),
+        help="""The load balancers in front of Traefik, as addresses or networks
+        (``["10.0.0.0/8"]``). From them X-Forwarded-For, -Proto, -Host and so on are believed and
+        passed on; from everybody else they are replaced by what Traefik sees itself. Needed if
+        something before Traefik ends TLS: JupyterHub learns from X-Forwarded-Proto that the
+        browser used https.""",
+    ).tag(config=True)
+
     grace_seconds = Integer(
         3,
         min=0,
@@ -286,6 +295,7 @@ class TraefikProxy(Proxy):  # type: ignore[misc]
             error_pages=self._hub_pages() if self.error_pages else None,
             throttle=self.traefik_providers_throttle_duration,
             sanitize_path=self.sanitize_path,
+            trusted_proxies=tuple(self.trusted_proxies),
             grace_seconds=self.grace_seconds,
             check_route_timeout=self.check_route_timeout,
             keep_running=not getattr(self.app, "cleanup_proxy", True),

@@ -55,6 +55,7 @@ from traefikhub.traefik.checks import (
     check_environment,
     check_hash,
     check_run_dir,
+    check_trusted_proxies,
     require_both,
 )
 from traefikhub.traefik.ports import listen_address, require_apart, require_free
@@ -101,6 +102,7 @@ async def start_traefik(settings: SessionSettings, stack: AsyncExitStack) -> Pro
     check_entry_points(settings.entry_point, settings.api_entry_point)
     check_duration(settings.throttle)
     check_environment(settings.traefik_env)
+    check_trusted_proxies(settings.trusted_proxies)
     check_run_dir(settings.run_dir)
     check_hash(settings.api_hashed_password)
     await in_thread(check_certificate, settings.ssl_cert, settings.ssl_key)
@@ -133,6 +135,7 @@ async def start_traefik(settings: SessionSettings, stack: AsyncExitStack) -> Pro
             providers=settings.store.provider_config(),
             log_level=settings.log_level,
             sanitize_path=settings.sanitize_path,
+            trusted_proxies=settings.trusted_proxies,
             grace_seconds=settings.grace_seconds,
             throttle=settings.throttle,
         ),

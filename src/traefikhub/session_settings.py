@@ -43,6 +43,7 @@ class SessionSettings:
     error_pages: HubPages | None
     throttle: str
     sanitize_path: bool
+    trusted_proxies: tuple[str, ...]
     grace_seconds: int
     check_route_timeout: float
     keep_running: bool

@@ -17,6 +17,7 @@ from traefikhub.traefik.checks import (
     check_environment,
     check_hash,
     check_run_dir,
+    check_trusted_proxies,
 )
 
 
@@ -140,3 +141,14 @@ def test_what_is_no_hash_is_not_shown(hashed: str) -> None:
         check_hash(hashed)
     if len(hashed) > 4:
         assert hashed not in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["10.1.2.3", "10.0.0.0/8", "10.1.2.3/8", "::1", "fd00::/8"])
+def test_proxies_to_trust(text: str) -> None:
+    check_trusted_proxies([text])
+
+
+@pytest.mark.parametrize("text", ["", "lb.example", "10.0.0.0/33", "10.0.0", "10.0.0.1:80", "*"])
+def test_what_is_no_proxy_to_trust(text: str) -> None:
+    with pytest.raises(TraefikUnusable, match=r"c\.TraefikProxy\.trusted_proxies"):
+        check_trusted_proxies(["10.0.0.0/8", text])

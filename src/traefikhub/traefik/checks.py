@@ -5,10 +5,11 @@ Each error names the setting; none shows a secret.
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import re
 import ssl
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -22,6 +23,7 @@ __all__ = [
     "check_environment",
     "check_hash",
     "check_run_dir",
+    "check_trusted_proxies",
     "require_both",
 ]
 
@@ -149,6 +151,22 @@ def check_duration(text: str) -> None:
             f"c.TraefikProxy.traefik_providers_throttle_duration = {text!r} is no duration such "
             "as '0s', '1.5s', '200ms' or '1m30s'"
         )
+
+
+def check_trusted_proxies(networks: Sequence[str]) -> None:
+    """Refuse what is no address or network: Traefik would not start.
+
+    Raises:
+        TraefikUnusable: one of them is none.
+    """
+    for text in networks:
+        try:
+            ipaddress.ip_network(text, strict=False)
+        except ValueError as error:
+            raise TraefikUnusable(
+                f"c.TraefikProxy.trusted_proxies: {text!r} is no IP address or network such as "
+                "'10.1.2.3', '10.0.0.0/8' or 'fd00::/8'"
+            ) from error
 
 
 def check_environment(environment: Mapping[str, str]) -> None:

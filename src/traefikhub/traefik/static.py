@@ -6,6 +6,7 @@ each key is given only to versions that know it.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
@@ -35,6 +36,7 @@ class StaticSettings:
     https: whether the users' entry point speaks TLS.
     providers: the store's fragment for ``providers``.
     sanitize_path: whether Traefik resolves dot segments and double slashes before routing.
+    trusted_proxies: addresses and networks whose X-Forwarded headers are believed.
     grace_seconds: how long open connections may outlive a request to stop.
     """
 
@@ -46,6 +48,7 @@ class StaticSettings:
     providers: dict[str, Config] = field(default_factory=dict)
     log_level: str = "WARN"
     sanitize_path: bool = False
+    trusted_proxies: Sequence[str] = ()
     grace_seconds: int = 3
     throttle: str = "0s"
 
@@ -80,8 +83,12 @@ def _users_entry_point(settings: StaticSettings, version: Version) -> dict[str, 
     }
     if settings.https:
         http["tls"] = {}
+    forwarded: dict[str, Config] = {}
+    if settings.trusted_proxies:
+        forwarded["forwardedHeaders"] = {"trustedIPs": [*settings.trusted_proxies]}
     return {
         "address": settings.address,
+        **forwarded,
         # A read time-out cuts uploads short (the default at 60 s), a write time-out downloads.
         "transport": {
             "respondingTimeouts": {"readTimeout": "0s", "writeTimeout": "0s"},
