@@ -6,7 +6,7 @@ import os
 
 import nox
 
-nox.options.sessions = ["lint", "types", "tests", "conformance"]
+nox.options.sessions = ["lint", "types", "tests", "conformance", "jupyterhub_quick"]
 nox.options.reuse_existing_virtualenvs = True
 nox.options.error_on_missing_interpreters = True
 nox.needs_version = ">=2024.4"
@@ -61,6 +61,38 @@ def conformance(session: nox.Session) -> None:
         tests = f"tests/conformance/test_{name}.py"
         del arguments[at : at + 2]
     session.run(*PYTEST, tests, *arguments)
+
+
+JUPYTERHUBS = [nox.param("6.*", id="6"), nox.param("5.*", id="5")]
+
+
+def run_jupyterhub_suite(session: nox.Session, *arguments: str) -> None:
+    """The tests are in JupyterHub's wheel; what points them here is in tests/jupyterhub_suite."""
+    session.run("python", "-m", "jupyterhub_suite", *arguments, env={"PYTHONPATH": "tests"})
+
+
+@nox.session
+@nox.parametrize("version", JUPYTERHUBS)
+def jupyterhub(session: nox.Session, version: str) -> None:
+    """JupyterHub's own tests through this proxy; ``-- --store etcd``, ``-- test_pages``, …"""
+    # nbclassic: some of their tests ask for its pages. The pytest-asyncio is what JupyterHub 6
+    # asks for; JupyterHub 5 takes it, too.
+    session.install(
+        *(".[test]", f"jupyterhub=={version}", "nbclassic"),
+        *("beautifulsoup4[html5lib]", "pytest-asyncio>=1.1,<2"),
+    )
+    run_jupyterhub_suite(session, *session.posargs)
+
+
+@nox.session
+@nox.parametrize("version", JUPYTERHUBS)
+def jupyterhub_quick(session: nox.Session, version: str) -> None:
+    """The part of ``jupyterhub`` with the most route changes; two minutes, no JupyterLab."""
+    session.install(
+        *(".[traefik]", f"jupyterhub=={version}", "pytest>=8.4", "pytest-timeout"),
+        *("beautifulsoup4[html5lib]", "pytest-asyncio>=1.1,<2"),
+    )
+    run_jupyterhub_suite(session, "--quick", *session.posargs)
 
 
 @nox.session

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +66,16 @@ async def proxy(make_proxy: MakeProxy) -> TraefikProxy:
     started = make_proxy()
     await started.start()
     return started
+
+
+@pytest.fixture
+def hub_directory(tmp_path: Path) -> Iterator[Path]:
+    """A directory; every process that was started in it ends with the test."""
+    yield tmp_path
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            if process.cwd().startswith(str(tmp_path)):
+                process.kill()
 
 
 @pytest.fixture(autouse=True)

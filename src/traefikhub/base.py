@@ -15,6 +15,7 @@ __all__ = [
     "api_users",
     "certificate_record",
     "extra_records",
+    "metrics_records",
 ]
 
 API_USERS_KEY: Final = Key("http/middlewares", "traefikhub__api-auth")
@@ -42,6 +43,18 @@ def api_records(entry_point: str, users: list[str]) -> Records:
         API_USERS_KEY: {"basicAuth": {"users": list(users)}},
         Key("http/routers", "traefikhub__api"): router,
     }
+
+
+def metrics_records(entry_point: str) -> Records:
+    """Traefik's metrics on the API's entry point, for the API's users."""
+    router: dict[str, Document] = {
+        "rule": 'Path("/metrics")',
+        "priority": 2,
+        "entryPoints": [entry_point],
+        "service": "prometheus@internal",
+        "middlewares": [API_USERS_KEY.name],
+    }
+    return {Key("http/routers", "traefikhub__metrics"): router}
 
 
 def api_users(records: Records) -> list[str]:

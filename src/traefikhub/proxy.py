@@ -6,16 +6,29 @@ import ipaddress
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AsyncExitStack
+from contextlib import AbstractContextManager, AsyncExitStack, nullcontext
 from textwrap import indent
 from typing import Any, Final
 from urllib.parse import unquote, urlsplit
 
 import anyio
 from jupyterhub.proxy import Proxy
-from traitlets import Bool, CaselessStrEnum, Dict, Float, Integer, List, Type, Unicode, Union, default
+from traitlets import (
+    Bool,
+    CaselessStrEnum,
+    Dict,
+    Float,
+    Integer,
+    List,
+    Type,
+    Unicode,
+    Union,
+    default,
+)
 
+from traefikhub.activity import timestamp
 from traefikhub.error_pages import HubPages
+from traefikhub.old_options import old_option_warnings, unused_store_warnings
 from traefikhub.rules import parse_routespec
 from traefikhub.session import ProxySession, connect_external, start_traefik
 from traefikhub.session_settings import SessionSettings
@@ -163,6 +176,18 @@ class TraefikProxy(Proxy):  # type: ignore[misc]
         to a browser that opens a page.""",
     ).tag(config=True)
 
+    last_activity = Bool(
+        help="""Tell JupyterHub when each route was last used, as configurable-http-proxy does, so
+        that servers which don't report that themselves can be culled when they are idle. Traefik
+        then counts requests, for which it needs some more time and memory. By default on if this
+        proxy starts Traefik for a Hub. Of an external Traefik too little can be known: with True,
+        all routes count as active, and no server is ever culled.""",
+    ).tag(config=True)
+
+    @default("last_activity")
+    def _default_last_activity(self) -> bool:
+        return bool(self.should_start and self.hub is not None)
+
     sanitize_path = Bool(
         False,
         help="""Let Traefik resolve dot segments and double slashes in request paths before
@@ -267,7 +292,11 @@ class TraefikProxy(Proxy):  # type: ignore[misc]
                 await stack.aclose()
 
     def _settings(self) -> SessionSettings:
+        for text in old_option_warnings(self.config, self.trait_names(config=True)):
+            self.log.warning("%s", text)
         store_class = resolve_store(self.store)
+        for text in unused_store_warnings(self.config, store_class, installed_stores()):
+            self.log.warning("%s", text)
         return SessionSettings(
             store=store_class(parent=self, log=self.log, run_dir=self.run_dir),
             log=self.log,
@@ -298,6 +327,8 @@ class TraefikProxy(Proxy):  # type: ignore[misc]
             trusted_proxies=tuple(self.trusted_proxies),
             grace_seconds=self.grace_seconds,
             check_route_timeout=self.check_route_timeout,
+            starts_traefik=self.should_start,
+            last_activity=self.last_activity,
             keep_running=not getattr(self.app, "cleanup_proxy", True),
         )
 
@@ -342,7 +373,8 @@ class TraefikProxy(Proxy):  # type: ignore[misc]
         parse_routespec(routespec)
         _check_target(routespec, target)
         route = Route(routespec, target, _copy_of_data(routespec, data))
-        await session.writer.change(routespec, route)
+        with _watching(session, routespec, target):
+            await session.writer.change(routespec, route)
         self.log.debug("Route %s goes to %s", routespec, target)
 
     async def delete_route(self, routespec: str) -> None:
@@ -353,21 +385,30 @@ class TraefikProxy(Proxy):  # type: ignore[misc]
         """
         session = await self._ready()
         routespec = self.validate_routespec(routespec)
-        await session.writer.change(routespec, None)
+        with _watching(session, routespec, None):
+            await session.writer.change(routespec, None)
         self.log.debug("Route %s is deleted", routespec)
 
     async def get_all_routes(self) -> dict[str, dict[str, Any]]:
         """All routes in the store, by routespec, each ``{"routespec", "target", "data"}``.
+
+        With ``c.TraefikProxy.last_activity``, data has ``last_activity``, a time in ISO 8601.
 
         Raises:
             StoreUnavailable: the store can't be read.
         """
         session = await self._ready()
         routes = await session.writer.routes()
+        times: Mapping[str, float] = {}
+        if session.activity:
+            targets = {spec: route.target for spec, route in routes.items()}
+            times = await session.activity.times(targets)
         # The copies of ten thousand routes would hold the event loop for tens of milliseconds.
         with paused_gc():
             return await in_thread(
-                lambda: {spec: _description(route) for spec, route in routes.items()}
+                lambda: {
+                    spec: _description(route, times.get(spec)) for spec, route in routes.items()
+                }
             )
 
     async def get_route(self, routespec: str) -> dict[str, Any] | None:
@@ -458,12 +499,17 @@ def _copy_of_data(routespec: str, data: object) -> dict[str, Any]:
     return copied
 
 
-def _description(route: Route) -> dict[str, Any]:
-    return {
-        "routespec": route.routespec,
-        "target": route.target,
-        "data": _copy(route.data),
-    }
+def _watching(
+    session: ProxySession, routespec: str, target: str | None
+) -> AbstractContextManager[None]:
+    return session.activity.change(routespec, target) if session.activity else nullcontext()
+
+
+def _description(route: Route, used: float | None = None) -> dict[str, Any]:
+    data = _copy(route.data)
+    if used is not None:
+        data["last_activity"] = timestamp(used)
+    return {"routespec": route.routespec, "target": route.target, "data": data}
 
 
 def _copy(value: Any) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import logging
 import os
 import secrets
 import ssl
@@ -10,12 +11,15 @@ import threading
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 import anyio
 import tomli_w
 
+from traefikhub.activity import from_records
+from traefikhub.activity_watch import ActivityWatch, LocalTraefik
 from traefikhub.base import (
     extra_records,
 )
@@ -29,6 +33,7 @@ from traefikhub.stores import (
     Document,
     Records,
     Snapshot,
+    StoreError,
 )
 from traefikhub.table import Route, Table, merge
 from traefikhub.threads import in_thread
@@ -58,6 +63,7 @@ from traefikhub.traefik.checks import (
     check_trusted_proxies,
     require_both,
 )
+from traefikhub.traefik.metrics import scrape
 from traefikhub.traefik.ports import listen_address, require_apart, require_free
 from traefikhub.traefik.process import last_words
 from traefikhub.traefik.rundir import RunDir, write_private
@@ -79,14 +85,23 @@ _PASSED_ON: Final = {
 """Of the Hub's environment, which may hold its secrets, Traefik gets these alone."""
 
 
+_HTTP_PROXIES: Final = ("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy")
+"""With one of these, Traefik's connections don't lead to the targets."""
+
+_SCRAPE_SECONDS: Final = 15.0
+"""10,000 routes with traffic of all kinds take some seconds."""
+
+
 @dataclass(frozen=True, slots=True)
 class ProxySession:
     """A proxy that is up.
 
+    activity: None if nobody wants to know.
     about: for the log: which Traefik it is, and where its dashboard is.
     """
 
     writer: RouteWriter
+    activity: ActivityWatch | None
     about: str
 
 
@@ -138,6 +153,7 @@ async def start_traefik(settings: SessionSettings, stack: AsyncExitStack) -> Pro
             trusted_proxies=settings.trusted_proxies,
             grace_seconds=settings.grace_seconds,
             throttle=settings.throttle,
+            counts_requests=settings.counts_requests,
         ),
         version,
     )
@@ -162,17 +178,36 @@ async def start_traefik(settings: SessionSettings, stack: AsyncExitStack) -> Pro
     )
     await writer.restore(snapshot)
     env = {name: os.environ[name] for name in _PASSED_ON & os.environ.keys()}
+    env |= settings.traefik_env
+    watch = None
+    if settings.last_activity:
+        proxied = any(env.get(name) for name in _HTTP_PROXIES)
+        local = LocalTraefik(lambda: supervisor.process.pid, int(api_address.rpartition(":")[2]))
+        watch = _activity_watch(settings, [polling], None if proxied else local)
+        await watch.restore(_targets(writer), from_records(snapshot.records))
+        writer.on_drift = watch.forget
+        if not settings.keep_running:
+            stack.push_async_callback(_save_activity, watch, writer, settings.log)
+
+    def restarted(_started: bool) -> None:
+        if watch:
+            watch.forget()
+
     supervisor = Supervisor(
         lambda: TraefikProcess.start(
             program,
             config_file,
             run_dir=run_dir.path,
-            env=env | dict(settings.traefik_env),
+            env=env,
             grace=settings.grace_seconds,
         ),
         settings.log,
+        restarted,
     )
     stack.push_async_callback(supervisor.aclose)
+    if watch:
+        watch.run()
+        stack.push_async_callback(watch.aclose)
     if not settings.keep_running:
         # JupyterHub skips stop() when its own start fails later on.
         atexit.register(supervisor.terminate)
@@ -183,6 +218,7 @@ async def start_traefik(settings: SessionSettings, stack: AsyncExitStack) -> Pro
     stack.push_async_callback(writer.aclose)
     return ProxySession(
         writer,
+        watch,
         f"Traefik {version}, process {supervisor.process.pid}, dashboard at "
         f"{settings.api_url}/dashboard/ (user {_POLLING_USER}, password in "
         f"{run_dir.path / 'api-password'})",
@@ -231,7 +267,47 @@ async def connect_external(settings: SessionSettings, stack: AsyncExitStack) -> 
     await writer.wait_live()
     writer.run()
     stack.push_async_callback(writer.aclose)
-    return ProxySession(writer, f"Traefik {version} at {settings.api_url}, run by others")
+    watch = None
+    if settings.last_activity:
+        settings.log.warning(
+            "Of an external Traefik it can't be known which routes are used: all count as active, "
+            "and none is ever idle (c.TraefikProxy.last_activity)"
+        )
+        watch = _activity_watch(settings, credentials, None)
+        await watch.restore(_targets(writer), None)
+    return ProxySession(writer, watch, f"Traefik {version} at {settings.api_url}, run by others")
+
+
+def _activity_watch(
+    settings: SessionSettings, credentials: list[Credentials], traefik: LocalTraefik | None
+) -> ActivityWatch:
+    return ActivityWatch(
+        traefik,
+        partial(
+            scrape,
+            f"{settings.api_url.rstrip('/')}/metrics",
+            settings.store.provider_name,
+            credentials=credentials,
+            timeout=_SCRAPE_SECONDS,
+            tls=_tls(settings),
+        ),
+        settings.log,
+    )
+
+
+def _targets(writer: RouteWriter) -> dict[str, str]:
+    return {routespec: route.target for routespec, route in writer.known.items()}
+
+
+async def _save_activity(watch: ActivityWatch, writer: RouteWriter, log: logging.Logger) -> None:
+    """For the next start; without it all routes are active then."""
+    records = watch.to_save()
+    if records is None:
+        return
+    try:
+        await writer.save(records)
+    except StoreError as error:
+        log.warning("When routes were last used is not remembered: %s", error)
 
 
 def _error_pages(settings: SessionSettings, version: Version) -> HubPages | None:
@@ -256,15 +332,19 @@ async def _open_store(settings: SessionSettings, stack: AsyncExitStack) -> Snaps
 def _api_client(
     settings: SessionSettings, credentials: list[Credentials], stack: AsyncExitStack
 ) -> TraefikApi:
-    tls = None
-    if settings.api_url.startswith("https:"):
-        tls = ssl.create_default_context()
-        if not settings.api_validate_cert:
-            tls.check_hostname = False
-            tls.verify_mode = ssl.CERT_NONE
-    api = TraefikApi(settings.api_url, credentials, tls=tls)
+    api = TraefikApi(settings.api_url, credentials, tls=_tls(settings))
     stack.callback(api.close)
     return api
+
+
+def _tls(settings: SessionSettings) -> ssl.SSLContext | None:
+    if not settings.api_url.startswith("https:"):
+        return None
+    tls = ssl.create_default_context()
+    if not settings.api_validate_cert:
+        tls.check_hostname = False
+        tls.verify_mode = ssl.CERT_NONE
+    return tls
 
 
 def _writer(

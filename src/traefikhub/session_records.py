@@ -9,6 +9,7 @@ from traefikhub.base import (
     api_records,
     api_users,
     certificate_record,
+    metrics_records,
 )
 from traefikhub.error_pages import HubPages, error_page_records
 from traefikhub.session_settings import SessionSettings
@@ -49,6 +50,7 @@ async def base_records(
         **api_records(settings.api_entry_point, users),
         **_certificate(settings, snapshot),
         **(error_page_records(settings.entry_point, pages) if pages else {}),
+        **(metrics_records(settings.api_entry_point) if settings.counts_requests else {}),
     }
 
 

@@ -47,3 +47,10 @@ class SessionSettings:
     grace_seconds: int
     check_route_timeout: float
     keep_running: bool
+    starts_traefik: bool
+    last_activity: bool
+
+    @property
+    def counts_requests(self) -> bool:
+        """Whether Traefik is to count requests: what an external one does is not ours to say."""
+        return self.last_activity and self.starts_traefik

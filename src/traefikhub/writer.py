@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import aclosing, asynccontextmanager
 from functools import partial
@@ -16,6 +17,8 @@ from typing import Final
 import anyio
 
 from traefikhub._group import Group, Question, WaitLive, already_stored
+from traefikhub._reports import Reports
+from traefikhub.metrics import Health, Metrics, Standing, StoreCall, metrics_of_hub
 from traefikhub.stores import (
     Batch,
     FencedError,
@@ -24,7 +27,6 @@ from traefikhub.stores import (
     RouteStore,
     Snapshot,
     StoreCorrupt,
-    StoreError,
     paused_gc,
 )
 from traefikhub.table import Change, Route, Table, routes_of
@@ -47,7 +49,8 @@ class RouteWriter:
         store: where records go; opened and closed by the caller.
         make_table: builds the table for the routes that the store remembers.
         wait_live: see ``WaitLive``.
-        log: where repairs and fencing are told.
+        log: where bursts, failures and repairs are told.
+        metrics: where they are counted; those of the Hub if None.
 
     The table says what the store should hold: this is its only writer, so what was acknowledged
     is true whatever became of the store. ``_repairs`` is what the store was last seen to hold
@@ -60,11 +63,13 @@ class RouteWriter:
         make_table: Callable[[list[Route]], Table],
         wait_live: WaitLive,
         log: logging.Logger,
+        metrics: Metrics | None = None,
     ) -> None:
         self._store = store
         self._make_table = make_table
         self._wait_live = wait_live
-        self._log = log
+        self._metrics = metrics or metrics_of_hub()
+        self._reports = Reports(log, self._metrics)
         self._table = make_table([])
         self._repairs = Batch(1)
         self._generation = 0
@@ -76,14 +81,48 @@ class RouteWriter:
         self._gathering = Group()
         self._in_flight: Group | None = None
         self._wake = anyio.Event()
+        self.on_drift: Callable[[], None] = lambda: None
+        """Called when the store was found to differ from what it should hold."""
         self._task: asyncio.Task[None] | None = None
         self._scope = anyio.CancelScope()
-        self._fenced = False
 
     @property
     def generation(self) -> int:
         """The newest generation that the store is known to hold."""
         return self._generation
+
+    @property
+    def known(self) -> Mapping[str, Route]:
+        """The routes as they should be, by routespec. A live view."""
+        return self._table.routes
+
+    async def save(self, records: Records) -> None:
+        """Put records beside the table's, until the next ``restore``. For after ``aclose``.
+
+        Raises:
+            StoreError: they can't be written.
+        """
+        async with self._storing:
+            if self._uncertain:
+                await self._reconcile(await self._load())
+            await self._store.apply(Batch(self._generation + 1, records))
+
+    def standing(self) -> Standing:
+        """How things stand, for the metrics."""
+        return Standing(
+            self._health(), len(self._table.routes), self._generation, self._live_generation
+        )
+
+    def _health(self) -> Health:
+        if self._task is None or self._task.done():
+            return Health.STOPPED
+        if self._reports.fenced:
+            return Health.FENCED
+        if self._uncertain:
+            return Health.UNCERTAIN
+        if self._repairs:
+            return Health.DRIFTED
+        return Health.BEHIND if self._live_generation < self._generation else Health.LIVE
 
     async def restore(self, snapshot: Snapshot) -> None:
         """Take the routes out of what the store holds, and write what it lacks. Waits for nothing
@@ -94,6 +133,7 @@ class RouteWriter:
         """
         async with self._storing:
             await in_thread(self._remember, snapshot)
+            self._reports.restored(len(self._table.routes), snapshot.generation)
             await self._reconcile(snapshot)
             await self._store_changes({})
 
@@ -117,6 +157,7 @@ class RouteWriter:
         # A plain task: its life spans many calls of JupyterHub, so that no scope of one call can
         # own it.
         self._task = asyncio.get_running_loop().create_task(self._run(), name="traefikhub-writer")
+        self._metrics.show(self.standing)
 
     async def aclose(self) -> None:
         """Stop. Changes that are still waiting fail with ``WriterClosed``. Idempotent."""
@@ -150,7 +191,8 @@ class RouteWriter:
         group = self._gathering
         group.changes[routespec] = route
         self._wake.set()
-        await group.wait(routespec)
+        with self._metrics.change():
+            await group.wait(routespec)
 
     def _require_running(self) -> None:
         if self._task is None or self._task.done():
@@ -175,26 +217,34 @@ class RouteWriter:
             StoreUnavailable: it can't be read.
         """
         async with self._storing:
-            if not (self._repairs or self._uncertain) and await self._store.intact():
+            if await self._is_intact():
                 return dict(self._table.routes)
+            expected, known, doubt = self._generation, self._repairs, self._uncertain
             try:
-                snapshot = await self._store.load()
+                snapshot = await self._load()
             except StoreCorrupt as error:
                 # Broken while we run: the table still knows everything, so nothing is lost.
-                self._log.error("Will repair the stored routes: %s", error)
                 await self._reconcile(Snapshot({}, self._generation))
+                if self._repairs != known:
+                    self._reports.corrupt(error)
                 return dict(self._table.routes)
             if not await self._differs(snapshot):
                 return dict(self._table.routes)
-            if not self._uncertain:
-                self._log.warning(
-                    "The stored routes are not what was written last (generation %d, expected "
-                    "%d): something else changed them",
-                    snapshot.generation,
-                    self._generation,
-                )
             await self._reconcile(snapshot)
+            # Each drift is told once, however often it is seen until it is put right.
+            if not (doubt or (known and known == self._repairs)):
+                self._reports.drifted(snapshot, expected, self._repairs)
             return await in_thread(routes_of, snapshot.records)
+
+    async def _is_intact(self) -> bool:
+        if self._repairs or self._uncertain:
+            return False
+        with self._metrics.store(StoreCall.INTACT):
+            return await self._store.intact()
+
+    async def _load(self) -> Snapshot:
+        with self._metrics.store(StoreCall.LOAD):
+            return await self._store.load()
 
     async def _differs(self, snapshot: Snapshot) -> bool:
         if self._repairs or snapshot.generation != self._generation:
@@ -229,6 +279,8 @@ class RouteWriter:
         )
         self._generation = max(self._generation, snapshot.generation)
         self._uncertain = False
+        if self._repairs:
+            self.on_drift()
 
     async def _run(self) -> None:
         try:
@@ -248,14 +300,9 @@ class RouteWriter:
         self._in_flight = group
         self._stored_before = self._generation
         try:
-            yield
+            with self._reports.group(group):
+                yield
         except Exception as error:
-            if isinstance(error, FencedError):
-                if not self._fenced:
-                    self._log.error("Routes are no longer written: %s", error)
-                self._fenced = True
-            elif not isinstance(error, StoreError | TimeoutError):
-                self._log.error("The route writer failed", exc_info=error)
             self._in_flight = None
             group.finish(error)
         else:
@@ -266,7 +313,7 @@ class RouteWriter:
         async with aclosing(Question(self._wait_live)) as question:
             async with self._storing:
                 if self._uncertain:
-                    await self._reconcile(await self._store.load())
+                    await self._reconcile(await self._load())
                 try:
                     await self._store_changes(group.changes, question)
                 except RecordRefused:
@@ -276,8 +323,10 @@ class RouteWriter:
                     # One of them can't be stored; the others must not suffer for it.
                     await self._store_halves(group.changes, group.refused)
             if question.generation:
+                stored = time.perf_counter()
                 await question.answer()
                 self._live_generation = question.generation
+                self._metrics.reload(time.perf_counter() - stored)
         await self.wait_live()
 
     async def _store_halves(self, changes: Change, refused: dict[str, Exception]) -> None:
@@ -307,7 +356,8 @@ class RouteWriter:
             attempted = True
             if question:
                 question.begin(batch.generation)
-            await self._store.apply(batch)
+            with self._metrics.store(StoreCall.APPLY):
+                await self._store.apply(batch)
         except BaseException as error:
             # A lost answer may hide a success; so may a cancelled call.
             self._uncertain |= attempted and not isinstance(error, FencedError | RecordRefused)
@@ -316,7 +366,9 @@ class RouteWriter:
                 await in_thread(undo) if many else undo()
             raise
         self._generation = batch.generation
-        self._repairs = Batch(1)
+        repaired, self._repairs = self._repairs, Batch(1)
+        if repaired:
+            self._reports.repaired(repaired, at_start=self._task is None)
 
     def _next_batch(self, changes: Change) -> Batch:
         """Enter the changes into the table; what to store."""

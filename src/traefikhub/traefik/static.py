@@ -37,6 +37,7 @@ class StaticSettings:
     providers: the store's fragment for ``providers``.
     sanitize_path: whether Traefik resolves dot segments and double slashes before routing.
     trusted_proxies: addresses and networks whose X-Forwarded headers are believed.
+    counts_requests: whether Traefik counts the requests of each service.
     grace_seconds: how long open connections may outlive a request to stop.
     """
 
@@ -51,6 +52,7 @@ class StaticSettings:
     trusted_proxies: Sequence[str] = ()
     grace_seconds: int = 3
     throttle: str = "0s"
+    counts_requests: bool = False
 
 
 def static_config(settings: StaticSettings, version: Version) -> dict[str, Config]:
@@ -62,6 +64,7 @@ def static_config(settings: StaticSettings, version: Version) -> dict[str, Confi
         # A server whose machine is gone never refuses: users wait as long for the error page, and
         # that long again if the Hub is gone with it.
         "serversTransport": {"forwardingTimeouts": {"dialTimeout": "10s"}},
+        **({"metrics": {"prometheus": _COUNTERS}} if settings.counts_requests else {}),
         "providers": {"providersThrottleDuration": settings.throttle, **settings.providers},
         "entryPoints": {
             settings.entry_point: _users_entry_point(settings, version),
@@ -72,6 +75,17 @@ def static_config(settings: StaticSettings, version: Version) -> dict[str, Confi
             },
         },
     }
+
+
+# As little as tells services apart: router labels would count each level of the tree, and each
+# bucket is a series for every method and status of a service.
+_COUNTERS: Final[dict[str, Config]] = {
+    "addEntryPointsLabels": False,
+    "addRoutersLabels": False,
+    "addServicesLabels": True,
+    "manualRouting": True,
+    "buckets": [1.0],
+}
 
 
 def _users_entry_point(settings: StaticSettings, version: Version) -> dict[str, Config]:

@@ -29,14 +29,21 @@ class Supervisor:
     Args:
         launch: starts Traefik and returns at once; called again for every restart.
         log: where restarts are told.
+        on_restart: called with True when it was started again, with False when that failed.
 
     Raises:
         TraefikUnusable: the first launch failed.
     """
 
-    def __init__(self, launch: Callable[[], TraefikProcess], log: logging.Logger) -> None:
+    def __init__(
+        self,
+        launch: Callable[[], TraefikProcess],
+        log: logging.Logger,
+        on_restart: Callable[[bool], None] = lambda _started: None,
+    ) -> None:
         self._launch = launch
         self._log = log
+        self._on_restart = on_restart
         self._watch: asyncio.Task[None] | None = None
         self._scope = anyio.CancelScope()
         self.process = launch()
@@ -77,5 +84,7 @@ class Supervisor:
                     self.process = self._launch()
                 except (TraefikUnusable, OSError) as error:
                     self._log.error("Traefik can't be started again: %s", error)
+                    self._on_restart(False)
                 else:
                     self._log.warning("Started Traefik again, process %d", self.process.pid)
+                    self._on_restart(True)

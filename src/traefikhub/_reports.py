@@ -1,0 +1,111 @@
+"""What the writer has to tell, as log lines and metrics.
+
+The callers of a change log its failure themselves, each with a traceback. So a store that is down
+for an hour is told here twice: when it begins, and when it is over.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+from traefikhub._group import Group
+from traefikhub.metrics import Metrics
+from traefikhub.stores import Batch, FencedError, RecordRefused, Snapshot, StoreError
+from traefikhub.traefik import TraefikError
+
+__all__ = ["Reports"]
+
+_BURST: Final = 10
+"""More changes than these in one batch are worth a line at INFO."""
+
+_NAMED: Final = 5
+
+
+class Reports:
+    """Tells what happens to a writer's routes, and when trouble with them begins and ends.
+
+    Args:
+        log: of the Hub.
+        metrics: shared by all writers of a process.
+
+    fenced: whether another Hub was seen to have taken over.
+    """
+
+    def __init__(self, log: logging.Logger, metrics: Metrics) -> None:
+        self._log = log
+        self._metrics = metrics
+        self.fenced = False
+        self._failing = False
+
+    def restored(self, routes: int, generation: int) -> None:
+        """The routes were taken out of the store."""
+        self._log.info("Routes restored from the store: %d (generation %d)", routes, generation)
+
+    @contextmanager
+    def group(self, group: Group) -> Iterator[None]:
+        """Around the way of one group."""
+        if group.changes:
+            self._metrics.batch(len(group.changes))
+        started = time.perf_counter()
+        try:
+            yield
+        except Exception as error:
+            self._failed(len(group.changes), error)
+            raise
+        if self._failing:
+            self._failing = False
+            self._log.info("Changes of routes succeed again")
+        if changes := len(group.changes) - len(group.refused):
+            self._log.log(
+                logging.INFO if changes > _BURST else logging.DEBUG,
+                "Routes changed: %d, live after %.3f s",
+                changes,
+                time.perf_counter() - started,
+            )
+
+    def _failed(self, changes: int, error: Exception) -> None:
+        if isinstance(error, FencedError):
+            if not self.fenced:
+                self._log.error("Routes are no longer written: %s", error)
+            self.fenced = True
+        elif isinstance(error, RecordRefused):
+            pass  # about one route, whose caller tells
+        elif not isinstance(error, StoreError | TraefikError | TimeoutError):
+            self._log.error("The route writer failed", exc_info=error)
+        elif self._failing:
+            self._log.debug("Changes of routes failed again: %d. %s", changes, error)
+        else:
+            self._failing = True
+            self._log.error("Changes of routes failed: %d. %s", changes, error)
+
+    def corrupt(self, error: Exception) -> None:
+        """The store broke while the Hub runs."""
+        self._metrics.drift()
+        self._log.error("Will repair the stored routes: %s", error)
+
+    def drifted(self, found: Snapshot, expected: int, repairs: Batch) -> None:
+        """The store holds something else than what was written."""
+        self._metrics.drift()
+        self._log.warning(
+            "The stored routes are not what was written last (generation %d, expected %d): "
+            "something else changed them. Will put right %s",
+            found.generation,
+            expected,
+            _records(repairs),
+        )
+
+    def repaired(self, repairs: Batch, *, at_start: bool) -> None:
+        """The store holds again what it should. At the start that is routine."""
+        level = logging.DEBUG if at_start else logging.INFO
+        self._log.log(level, "Brought the store up to date, %s", _records(repairs))
+
+
+def _records(batch: Batch) -> str:
+    keys = sorted((key.section, key.name) for key in (*batch.puts, *batch.deletes))
+    named = ", ".join(f"{section} {name}" for section, name in keys[:_NAMED])
+    more = f" and {len(keys) - _NAMED} more" if len(keys) > _NAMED else ""
+    return f"records: {len(keys)}" + (f" ({named}{more})" if keys else "")
