@@ -21,7 +21,7 @@ from typing import Final
 from traefikhub.rules import parse_routespec, path_pattern, quoted
 from traefikhub.stores import Document, Key, Records
 
-__all__ = ["ERROR_PAGES_SINCE", "ROOTS", "HubPages", "error_page_records"]
+__all__ = ["ERROR_PAGES_SINCE", "ROOTS", "HubPages", "error_page_records", "root_routers"]
 
 ERROR_PAGES_SINCE: Final = (3, 7, 0)
 """The version of Traefik that first knows ``errorRequestHeaders`` and middlewares of services.
@@ -62,8 +62,8 @@ class HubPages:
         return self.prefix.removesuffix("hub/")
 
 
-def error_page_records(entry_point: str, pages: HubPages) -> Records:
-    """The routers above all others, and what they name."""
+def error_page_records(pages: HubPages) -> Records:
+    """What the routers above all others name."""
     answered: dict[str, Document] = {
         "status": ["502", "504"],
         "statusRewrites": {"502-504": 503},
@@ -92,16 +92,22 @@ def error_page_records(entry_point: str, pages: HubPages) -> Records:
         # Without servers, Traefik answers in plain text.
         _PLAIN: {"loadBalancer": {"passHostHeader": True}},
     }
+    records: dict[Key, Document] = {}
+    for name, document in middlewares.items():
+        records[Key("http/middlewares", name)] = document
+    for name, document in services.items():
+        records[Key("http/services", name)] = document
+    return records
+
+
+def root_routers(entry_point: str, pages: HubPages) -> Records:
+    """The routers above all others. Traefik complains of them as long as there are no others."""
     rules: list[tuple[str, list[Document]]] = [
         (_OPENS_A_PAGE, [_PAGE]),
         (f"PathRegexp({quoted(_api_pattern(pages.base_url))})", [_PLAIN]),
         ('PathPrefix("/")', []),
     ]
     records: dict[Key, Document] = {}
-    for name, document in middlewares.items():
-        records[Key("http/middlewares", name)] = document
-    for name, document in services.items():
-        records[Key("http/services", name)] = document
     for number, (name, (rule, named)) in enumerate(zip(ROOTS, rules, strict=True), 1):
         # Below every router of the admin's, as the routes themselves would mostly be.
         router: dict[str, Document] = {

@@ -89,6 +89,14 @@ class TraefikProxy(Proxy):  # type: ignore[misc]
         help="How much Traefik writes into its log: from this level up.",
     ).tag(config=True)
 
+    access_log = Unicode(
+        "",
+        help="""A file for Traefik's access log, one line of JSON for each request, e.g.
+        ``access.log``; relative to ``run_dir``. By default there is none. Query strings and
+        headers, which hold tokens, are left out; before Traefik 3.6.19 and 3.7.3, paths are, too.
+        Traefik reopens the file on SIGUSR1. Without effect if ``should_start`` is False.""",
+    ).tag(config=True)
+
     traefik_entrypoint = Unicode(
         help="""The name of Traefik's entry point for users. If Traefik is run by others, the name
         that they gave it. The default is worked out: ``https`` with a certificate
@@ -308,6 +316,7 @@ class TraefikProxy(Proxy):  # type: ignore[misc]
             traefik_command=self.traefik_command,
             traefik_env=dict(self.traefik_env),
             log_level=self.traefik_log_level,
+            access_log=self.access_log,
             entry_point=self.traefik_entrypoint,
             api_entry_point=self.traefik_api_entrypoint,
             api_url=self.traefik_api_url,
@@ -335,10 +344,10 @@ class TraefikProxy(Proxy):  # type: ignore[misc]
     def _hub_pages(self) -> HubPages | None:
         """Where the Hub's pages are; None if this proxy was made without a Hub, or with one that
         Traefik can't reach."""
-        url: str = getattr(self.hub, "host", "")
-        if _problem_of_target(url):
+        url, prefix = getattr(self.hub, "host", ""), getattr(self.hub, "base_url", "")
+        if _problem_of_target(url) or not prefix.endswith("/hub/"):
             return None
-        return HubPages(url, self.hub.base_url)
+        return HubPages(url, prefix)
 
     def _require_session(self) -> ProxySession:
         if self._session is None:

@@ -23,7 +23,8 @@ from traefikhub.activity_watch import ActivityWatch, LocalTraefik
 from traefikhub.base import (
     extra_records,
 )
-from traefikhub.error_pages import ERROR_PAGES_SINCE, ROOTS, HubPages
+from traefikhub.error_pages import ERROR_PAGES_SINCE, HubPages, root_routers
+from traefikhub.metrics import metrics_of_hub
 from traefikhub.rules import parse_routespec
 from traefikhub.session_records import base_records
 from traefikhub.session_settings import SessionSettings
@@ -149,6 +150,7 @@ async def start_traefik(settings: SessionSettings, stack: AsyncExitStack) -> Pro
             api_entry_point=settings.api_entry_point,
             providers=settings.store.provider_config(),
             log_level=settings.log_level,
+            access_log=str(run_dir.path / settings.access_log) if settings.access_log else "",
             sanitize_path=settings.sanitize_path,
             trusted_proxies=settings.trusted_proxies,
             grace_seconds=settings.grace_seconds,
@@ -189,7 +191,8 @@ async def start_traefik(settings: SessionSettings, stack: AsyncExitStack) -> Pro
         if not settings.keep_running:
             stack.push_async_callback(_save_activity, watch, writer, settings.log)
 
-    def restarted(_started: bool) -> None:
+    def restarted(started: bool) -> None:
+        metrics_of_hub().restart(started)
         if watch:
             watch.forget()
 
@@ -360,7 +363,7 @@ def _writer(
     def make_table(routes: list[Route]) -> Table:
         return Table(
             entry_point=settings.entry_point,
-            roots=ROOTS if pages else (),
+            roots=root_routers(settings.entry_point, pages) if pages else None,
             base=base,
             extra=extra,
             tree=RouteTree(hub_key) if settings.routing == "tree" else None,

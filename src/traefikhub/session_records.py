@@ -49,7 +49,7 @@ async def base_records(
     return {
         **api_records(settings.api_entry_point, users),
         **_certificate(settings, snapshot),
-        **(error_page_records(settings.entry_point, pages) if pages else {}),
+        **(error_page_records(pages) if pages else {}),
         **(metrics_records(settings.api_entry_point) if settings.counts_requests else {}),
     }
 

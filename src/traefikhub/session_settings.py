@@ -27,6 +27,7 @@ class SessionSettings:
     traefik_command: str
     traefik_env: Mapping[str, str]
     log_level: str
+    access_log: str
     entry_point: str
     api_entry_point: str
     api_url: str

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections import ChainMap
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 from urllib.parse import quote, urlsplit
@@ -103,7 +103,7 @@ class Table:
 
     Args:
         entry_point: the name of the Traefik entry point that serves users.
-        roots: the names of routers of ``base`` that all routers stand below, but the Hub's own.
+        roots: routers that all others stand below, but the Hub's own; there while there are routes.
         base: records that stand beside the routes' (API router, default certificate).
         extra: the admin's records, merged over those of the same key, or added.
         tree: arranges the routers; None leaves all of them on one level. It becomes the table's.
@@ -114,14 +114,14 @@ class Table:
         self,
         *,
         entry_point: str,
-        roots: Sequence[str] = (),
+        roots: Records | None = None,
         base: Records | None = None,
         extra: Records | None = None,
         tree: RouteTree | None = None,
         routes: Iterable[Route] = (),
     ) -> None:
         self._entry_point = entry_point
-        self._roots = roots
+        self._roots = dict(roots or {})
         self._extra = dict(extra or {})
         self._tree = tree
         self._routes: dict[str, Route] = {}
@@ -144,7 +144,7 @@ class Table:
         Made anew each time, some tenths of a second for ten thousand routes: to keep them would
         cost more memory than the routes do.
         """
-        bare: dict[Key, Document] = {}
+        bare = self._above_all()
         for route in self._routes.values():
             bare.update(self._of_route(route))
         if self._tree is not None:
@@ -177,13 +177,13 @@ class Table:
         self._require_one_spelling(news, keys)
         old = {spec: route for spec in news if (route := self._routes.get(spec))}
 
-        before: dict[Key, Document] = {}
+        before = self._above_all()
         for route in old.values():
             before.update(self._of_route(route))
         if self._tree is not None:
             before[_SHORTCUT] = self._shortcut(self._tree)
         arranged = self._replace(news, keys)
-        after: dict[Key, Document] = {}
+        after = self._above_all()
         for spec in keys:
             after.update(_dependencies(self._routes[spec]))
         if self._tree is not None:
@@ -256,6 +256,9 @@ class Table:
 
     # --- records -----------------------------------------------------------------------------
 
+    def _above_all(self) -> dict[Key, Document]:
+        return dict(self._roots) if self._routes else {}
+
     def _of_route(self, route: Route) -> dict[Key, Document]:
         """All that stand for a route that is in the table."""
         return {**_dependencies(route), **self._router(route), **_state(route)}
@@ -273,8 +276,10 @@ class Table:
 
     def _place(self, above: str) -> dict[str, Document]:
         # Traefik disables a child that names entry points.
-        if parents := [parent_name(above)] if above else [*self._roots]:
-            return {"parentRefs": [*parents]}
+        if above:
+            return {"parentRefs": [parent_name(above)]}
+        if self._roots:
+            return {"parentRefs": [key.name for key in self._roots]}
         return {"entryPoints": [self._entry_point]}
 
     def _of_parent(self, parent: Parent, routes: Mapping[str, Route]) -> dict[Key, Document]:

@@ -105,7 +105,8 @@ class RouteWriter:
         async with self._storing:
             if self._uncertain:
                 await self._reconcile(await self._load())
-            await self._store.apply(Batch(self._generation + 1, records))
+            with self._metrics.store(StoreCall.APPLY):
+                await self._store.apply(Batch(self._generation + 1, records))
 
     def standing(self) -> Standing:
         """How things stand, for the metrics."""

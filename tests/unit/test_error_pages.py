@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from traefikhub.error_pages import ROOTS, HubPages, error_page_records
+from traefikhub.error_pages import ROOTS, HubPages, error_page_records, root_routers
 from traefikhub.stores import Batch, Key
 from traefikhub.table import Route, Table
 from traefikhub.tree import RouteTree
@@ -15,9 +15,8 @@ PAGES = HubPages("http://10.0.0.1:8081", "/jhub/hub/")
 
 
 def api_pattern(prefix: str) -> re.Pattern[str]:
-    router = error_page_records("http", HubPages("http://h:1", prefix))[
-        Key("http/routers", ROOTS[1])
-    ]
+    pages = HubPages("http://h:1", prefix)
+    router = root_routers("http", pages)[Key("http/routers", ROOTS[1])]
     assert isinstance(router, dict)
     rule = str(router["rule"])
     text = rule.removeprefix('PathRegexp("').removesuffix('")')
@@ -51,7 +50,7 @@ def test_a_base_url_is_no_pattern() -> None:
 
 
 def test_the_records_make_a_valid_batch_and_name_only_each_other() -> None:
-    records = error_page_records("http", PAGES)
+    records = {**root_routers("http", PAGES), **error_page_records(PAGES)}
     Batch(1, records)
     names = {key.section: {each.name for each in records if each.section == key.section}
              for key in records}  # fmt: skip
@@ -69,8 +68,7 @@ def test_every_router_at_the_top_stands_below_the_roots(count: int, tree: str | 
     routes += [Route(f"/user/u{number}/", "http://u:1", {}) for number in range(count)]
     made = Table(
         entry_point="http",
-        roots=ROOTS,
-        base=error_page_records("http", PAGES),
+        roots=root_routers("http", PAGES),
         tree=RouteTree(tree) if tree else None,
         routes=routes,
     )
@@ -87,3 +85,14 @@ def test_every_router_at_the_top_stands_below_the_roots(count: int, tree: str | 
         if key.section == "http/routers" and isinstance(router, dict) and "parentRefs" in router
     ]
     assert below.count([*ROOTS]) == (2 if tree and count > 32 else count + 1)
+
+
+def test_without_routes_there_are_no_roots() -> None:
+    """Traefik would complain of routers that lead nowhere, at every first start."""
+    roots = root_routers("http", PAGES)
+    made = Table(entry_point="http", roots=roots, tree=RouteTree("/hub/"))
+    assert made.records == {}
+    changed = made.update({"/": Route("/", "http://h:1", {})})
+    assert list(changed)[: len(roots)] == list(roots)
+    assert made.update({"/": None}).keys() == changed.keys()
+    assert made.records == {}

@@ -86,6 +86,7 @@ class TraefikProcess:
                 stderr=log,
                 env=dict(env),
                 start_new_session=True,
+                umask=0o077,  # what it makes itself is private, too: access log, acme.json
             )
         except OSError as error:
             raise TraefikUnusable(

@@ -39,6 +39,7 @@ class StaticSettings:
     trusted_proxies: addresses and networks whose X-Forwarded headers are believed.
     counts_requests: whether Traefik counts the requests of each service.
     grace_seconds: how long open connections may outlive a request to stop.
+    access_log: the file for a line about each request; none if empty.
     """
 
     address: str
@@ -53,6 +54,7 @@ class StaticSettings:
     grace_seconds: int = 3
     throttle: str = "0s"
     counts_requests: bool = False
+    access_log: str = ""
 
 
 def static_config(settings: StaticSettings, version: Version) -> dict[str, Config]:
@@ -60,6 +62,7 @@ def static_config(settings: StaticSettings, version: Version) -> dict[str, Confi
     return {
         "global": {"checkNewVersion": False, "sendAnonymousUsage": False},
         "log": {"level": settings.log_level, "noColor": True},
+        **_access_log(settings, version),
         "api": {"dashboard": True},
         # A server whose machine is gone never refuses: users wait as long for the error page, and
         # that long again if the Hub is gone with it.
@@ -86,6 +89,18 @@ _COUNTERS: Final[dict[str, Config]] = {
     "manualRouting": True,
     "buckets": [1.0],
 }
+
+
+def _access_log(settings: StaticSettings, version: Version) -> dict[str, Config]:
+    if not settings.access_log:
+        return {}
+    # Tokens stand in queries and in headers (Authorization, Cookie, Referer).
+    fields: dict[str, Config] = {"headers": {"defaultMode": "drop"}}
+    if version >= Version(3, 7, 3) or Version(3, 6, 19) <= version < Version(3, 7, 0):
+        fields["queryParameters"] = {"defaultMode": "drop"}
+    else:  # path and query are one
+        fields["names"] = {"RequestPath": "drop"}
+    return {"accessLog": {"filePath": settings.access_log, "format": "json", "fields": fields}}
 
 
 def _users_entry_point(settings: StaticSettings, version: Version) -> dict[str, Config]:
