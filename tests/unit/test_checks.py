@@ -148,7 +148,19 @@ def test_proxies_to_trust(text: str) -> None:
     check_trusted_proxies([text])
 
 
-@pytest.mark.parametrize("text", ["", "lb.example", "10.0.0.0/33", "10.0.0", "10.0.0.1:80", "*"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "lb.example",
+        "10.0.0.0/33",
+        "10.0.0",
+        "10.0.0.1:80",
+        "*",
+        "10.0.0.0/255.0.0.0",
+        "fe80::1%x",
+    ],
+)
 def test_what_is_no_proxy_to_trust(text: str) -> None:
     with pytest.raises(TraefikUnusable, match=r"c\.TraefikProxy\.trusted_proxies"):
         check_trusted_proxies(["10.0.0.0/8", text])

@@ -40,7 +40,11 @@ def test_a_version_gets_only_the_keys_that_it_knows(
 ) -> None:
     entry_points = config(version)["entryPoints"]
     for name in ("http", "api"):
-        found = {key: value for key, value in entry_points[name]["http"].items() if "Strat" in key}
+        found = {
+            key: value
+            for key, value in entry_points[name].get("http", {}).items()
+            if "Strat" in key
+        }
         assert found == expected
 
 
@@ -92,3 +96,18 @@ def test_a_change_is_served_at_once_unless_told_otherwise() -> None:
 @pytest.mark.parametrize("version", [(3, 6, 7), (3, 7, 9), (3, 7, 15)])
 def test_all_of_it_has_a_form_in_toml(version: tuple[int, int, int]) -> None:
     assert "[entryPoints.http.http" in tomli_w.dumps(config(version))
+
+
+@pytest.mark.parametrize("version", [(3, 6, 7), (3, 7, 0), (3, 7, 9), (4, 0, 0)])
+def test_no_table_is_empty(version: tuple[int, int, int]) -> None:
+    """Traefik ends at one (seen with 3.6.7 and 3.7.0)."""
+
+    def empty(table: dict[str, Any], path: str) -> list[str]:
+        found = [] if table else [path]
+        for name, value in table.items():
+            if isinstance(value, dict):
+                found += empty(value, f"{path}.{name}")
+        return found
+
+    options: dict[str, Any] = {"access_log": "a.log", "counts_requests": True}
+    assert empty(config(version, **options), "") == []

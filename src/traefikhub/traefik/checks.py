@@ -162,11 +162,15 @@ def check_trusted_proxies(networks: Sequence[str]) -> None:
     for text in networks:
         try:
             ipaddress.ip_network(text, strict=False)
-        except ValueError as error:
+            # Python takes netmasks and zones as well, Traefik doesn't.
+            is_one = bool(re.fullmatch(r"[0-9A-Fa-f:.]+(/[0-9]{1,3})?", text))
+        except ValueError:
+            is_one = False
+        if not is_one:
             raise TraefikUnusable(
                 f"c.TraefikProxy.trusted_proxies: {text!r} is no IP address or network such as "
                 "'10.1.2.3', '10.0.0.0/8' or 'fd00::/8'"
-            ) from error
+            )
 
 
 def check_environment(environment: Mapping[str, str]) -> None:

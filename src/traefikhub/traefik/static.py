@@ -74,7 +74,8 @@ def static_config(settings: StaticSettings, version: Version) -> dict[str, Confi
             settings.api_entry_point: {
                 "address": settings.api_address,
                 "transport": {"lifeCycle": {"graceTimeOut": "0s"}},
-                "http": _aliases(version),
+                # An empty table ends a Traefik before 3.7.9 at start.
+                **({"http": aliases} if (aliases := _aliases(version)) else {}),
             },
         },
     }
@@ -106,6 +107,8 @@ def _access_log(settings: StaticSettings, version: Version) -> dict[str, Config]
 def _users_entry_point(settings: StaticSettings, version: Version) -> dict[str, Config]:
     http: dict[str, Config] = {
         "sanitizePath": settings.sanitize_path,
+        # Else Traefik makes an "&" of it, and "?x=1;y=2" is something else to the server.
+        "encodeQuerySemicolons": True,
         # Jupyter puts file names in paths; the notebook server decides what it serves.
         "encodedCharacters": dict.fromkeys(_ENCODED_CHARACTERS, True),
         **_aliases(version),
