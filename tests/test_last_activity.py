@@ -169,3 +169,26 @@ async def test_a_route_that_comes_again_is_new(proxy: TraefikProxy, backend: Any
     first = await idle(proxy, "mary")
     assert await visit(proxy, "mary") == 200
     assert await used(proxy, "mary") > first
+
+
+async def test_metrics_at_an_entry_point_of_the_admins_go_on_being_there(
+    make_proxy: MakeProxy, backend: Any
+) -> None:
+    port = free_port()
+    proxy = make_hub_proxy(
+        make_proxy,
+        extra_static_config=SHORT
+        | {
+            "entryPoints": {"metrics": {"address": f"127.0.0.1:{port}"}},
+            "metrics": {"prometheus": {"entryPoint": "metrics"}},
+        },
+    )
+    await proxy.start()
+    await proxy.add_route("/user/mary/", backend("mary").url, {})
+    await idle(proxy, "mary")
+    before = datetime.now(timezone.utc)
+    assert await visit(proxy, "mary") == 200
+    assert await used(proxy, "mary") >= before
+    status, text = await anyio.to_thread.run_sync(ask, f"http://127.0.0.1:{port}/metrics")
+    assert status == 200
+    assert "traefik_service_requests_total" in text

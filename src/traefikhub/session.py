@@ -159,6 +159,9 @@ async def start_traefik(settings: SessionSettings, stack: AsyncExitStack) -> Pro
         ),
         version,
     )
+    match config.get("metrics"), settings.extra_static_config.get("metrics"):
+        case {"prometheus": dict(ours)}, {"prometheus": {"entryPoint": _}}:
+            ours["manualRouting"] = False  # else they would be nowhere but at ours
     text = _to_toml(merge(config, settings.extra_static_config))
     config_file = run_dir.path / "traefik.toml"
     if settings.static_config_file:

@@ -67,7 +67,7 @@ def static_config(settings: StaticSettings, version: Version) -> dict[str, Confi
         # A server whose machine is gone never refuses: users wait as long for the error page, and
         # that long again if the Hub is gone with it.
         "serversTransport": {"forwardingTimeouts": {"dialTimeout": "10s"}},
-        **({"metrics": {"prometheus": _COUNTERS}} if settings.counts_requests else {}),
+        **({"metrics": {"prometheus": dict(_COUNTERS)}} if settings.counts_requests else {}),
         "providers": {"providersThrottleDuration": settings.throttle, **settings.providers},
         "entryPoints": {
             settings.entry_point: _users_entry_point(settings, version),
