@@ -76,6 +76,8 @@ class RouteWriter:
         self._live_generation = 0
         self._stored_before = 0  # the generation that the batch in flight, if any, follows
         self._uncertain = False  # a batch may or may not have reached the store
+        self._unchecked = False  # the store may have told of a difference that nobody looked at
+        self._unmarked = False  # the store lacks the newest generation's marker
         # Held while the store, the table or the repairs change.
         self._storing = anyio.Lock(fast_acquire=True)
         self._gathering = Group()
@@ -93,8 +95,8 @@ class RouteWriter:
 
     @property
     def known(self) -> Mapping[str, Route]:
-        """The routes as they should be, by routespec. A live view."""
-        return self._table.routes
+        """The routes as they should be, by routespec."""
+        return dict(self._table.routes)
 
     async def save(self, records: Records) -> None:
         """Put records beside the table's, until the next ``restore``. For after ``aclose``.
@@ -103,8 +105,7 @@ class RouteWriter:
             StoreError: they can't be written.
         """
         async with self._storing:
-            if self._uncertain:
-                await self._reconcile(await self._load())
+            await self._settle()
             with self._metrics.store(StoreCall.APPLY):
                 await self._store.apply(Batch(self._generation + 1, records))
 
@@ -206,7 +207,7 @@ class RouteWriter:
         )
         stored = self._generation if self._in_flight is None else self._stored_before
         behind = self._live_generation < stored
-        return not (busy or behind or self._repairs or self._uncertain) and (
+        return not (busy or behind or self._repairs or self._uncertain or self._unmarked) and (
             self._table.routes.get(routespec) == route
         )
 
@@ -220,16 +221,14 @@ class RouteWriter:
         async with self._storing:
             if await self._is_intact():
                 return dict(self._table.routes)
+            # Until it is compared: the store will not tell the same difference twice.
+            self._unchecked = True
             expected, known, doubt = self._generation, self._repairs, self._uncertain
-            try:
-                snapshot = await self._load()
-            except StoreCorrupt as error:
-                # Broken while we run: the table still knows everything, so nothing is lost.
-                await self._reconcile(Snapshot({}, self._generation))
-                if self._repairs != known:
-                    self._reports.corrupt(error)
+            snapshot = await self._load_to_compare()
+            if snapshot is None:
                 return dict(self._table.routes)
             if not await self._differs(snapshot):
+                self._unchecked = False
                 return dict(self._table.routes)
             await self._reconcile(snapshot)
             # Each drift is told once, however often it is seen until it is put right.
@@ -237,8 +236,21 @@ class RouteWriter:
                 self._reports.drifted(snapshot, expected, self._repairs)
             return await in_thread(routes_of, snapshot.records)
 
+    async def _load_to_compare(self) -> Snapshot | None:
+        """What the store holds; None if it is broken, and a repair of all of it is noted: the table
+        still knows everything."""
+        known = self._repairs
+        try:
+            return await self._load()
+        except StoreCorrupt as error:
+            # A batch of unknown fate may have left its generation.
+            await self._reconcile(Snapshot({}, self._generation + self._uncertain))
+            if self._repairs != known:
+                self._reports.corrupt(error)
+            return None
+
     async def _is_intact(self) -> bool:
-        if self._repairs or self._uncertain:
+        if self._repairs or self._uncertain or self._unchecked or self._unmarked:
             return False
         with self._metrics.store(StoreCall.INTACT):
             return await self._store.intact()
@@ -267,7 +279,7 @@ class RouteWriter:
         Raises:
             as ``change``.
         """
-        if self._repairs or self._uncertain:
+        if self._repairs or self._uncertain or self._unmarked:
             self._require_running()
             group = self._gathering
             self._wake.set()
@@ -278,8 +290,11 @@ class RouteWriter:
         self._repairs = await in_thread(
             lambda: Batch.between(snapshot.records, self._expected(), generation=1)
         )
+        # A generation that doesn't show can't be waited for.
+        behind = snapshot.generation < self._generation
+        self._unmarked = behind or (snapshot.generation == 0 and bool(snapshot.records))
         self._generation = max(self._generation, snapshot.generation)
-        self._uncertain = False
+        self._uncertain = self._unchecked = False
         if self._repairs:
             self.on_drift()
 
@@ -313,8 +328,7 @@ class RouteWriter:
     async def _commit(self, group: Group) -> None:
         async with aclosing(Question(self._wait_live)) as question:
             async with self._storing:
-                if self._uncertain:
-                    await self._reconcile(await self._load())
+                await self._settle()
                 try:
                     await self._store_changes(group.changes, question)
                 except RecordRefused:
@@ -329,6 +343,11 @@ class RouteWriter:
                 self._live_generation = question.generation
                 self._metrics.reload(time.perf_counter() - stored)
         await self.wait_live()
+
+    async def _settle(self) -> None:
+        """Find out what became of a batch of unknown fate, if there was one."""
+        if self._uncertain and (snapshot := await self._load_to_compare()) is not None:
+            await self._reconcile(snapshot)
 
     async def _store_halves(self, changes: Change, refused: dict[str, Exception]) -> None:
         """Store what can be; note why the others can't."""
@@ -352,7 +371,7 @@ class RouteWriter:
         try:
             change = partial(self._next_batch, changes)
             batch = await in_thread(change) if many else change()
-            if not batch:
+            if not batch and not self._unmarked:
                 return
             attempted = True
             if question:
@@ -361,7 +380,7 @@ class RouteWriter:
                 await self._store.apply(batch)
         except BaseException as error:
             # A lost answer may hide a success; so may a cancelled call.
-            self._uncertain |= attempted and not isinstance(error, FencedError | RecordRefused)
+            self._uncertain |= attempted and not isinstance(error, FencedError)
             undo = partial(self._table.update, before)
             with anyio.CancelScope(shield=True):
                 await in_thread(undo) if many else undo()

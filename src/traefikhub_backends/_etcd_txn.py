@@ -11,10 +11,13 @@ from typing import Any, Final, NamedTuple
 
 from traefikhub.stores import Change, Guard
 
-__all__ = ["LAST", "Requests", "Room", "groups", "room"]
+__all__ = ["LAST", "NO_TEXT", "Requests", "Room", "groups", "room"]
 
 LAST: Final = "jupyterhub/transaction"
 """The key below the prefix that holds the name of the newest transaction."""
+
+NO_TEXT: Final = "surrogateescape"
+"""How bytes that are no UTF-8 are read, and written again."""
 
 _FRAME: Final = 20
 """Bytes around a change, at most: of RequestOp, PutRequest, key and value one for the tag and up to
@@ -84,7 +87,7 @@ class Requests:
 
     def key(self, path: str) -> bytes:
         """A key, by its path below the prefix."""
-        return f"{self.prefix}/{path}".encode()
+        return f"{self.prefix}/{path}".encode(errors=NO_TEXT)
 
     def read(self, **options: Any) -> Any:
         """A range request for all keys below the prefix."""

@@ -21,10 +21,11 @@ class Signature(NamedTuple):
     inode: int
     size: int
     mtime_ns: int
+    ctime_ns: int
 
     @classmethod
     def of(cls, status: os.stat_result) -> Signature:
-        return cls(status.st_ino, status.st_size, status.st_mtime_ns)
+        return cls(status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
 
 
 class Directory:
@@ -49,8 +50,8 @@ class Directory:
                 stream.writelines(pieces)
                 stream.flush()
                 os.fsync(descriptor)
-                status = os.fstat(descriptor)
-            os.replace(self._temporary, file)
+                os.replace(self._temporary, file)
+                status = os.fstat(descriptor)  # the renaming changes it
         except BaseException:
             with suppress(OSError):
                 os.unlink(self._temporary)

@@ -33,7 +33,6 @@ from traefikhub.stores import (
     Document,
     Guard,
     KeyValueStore,
-    StoreCorrupt,
     StoreError,
     StoreUnavailable,
     in_thread,
@@ -262,10 +261,9 @@ class ConsulStore(KeyValueStore):
         for entry in agent.get(self._key(""), recurse=True):
             # The prefix itself may be a key: consul's web interface makes such "folders".
             if path := entry["Key"][start:]:
-                try:
-                    flat[path] = base64.b64decode(entry["Value"] or "").decode()
-                except UnicodeDecodeError as error:
-                    raise StoreCorrupt(f"{agent.where}: {entry['Key']} is no UTF-8") from error
+                # Somebody else's may be no text. It must not keep ours from being read.
+                value = base64.b64decode(entry["Value"] or "")
+                flat[path] = value.decode(errors="surrogateescape")
         if not flat:
             agent.get(self._key(_PROBE))
         return flat

@@ -16,7 +16,6 @@ from traefikhub.stores import (
     Document,
     Guard,
     KeyValueStore,
-    StoreCorrupt,
     StoreError,
     StoreUnavailable,
     in_thread,
@@ -26,7 +25,7 @@ from traefikhub_backends._etcd_access import (
     parse_endpoints,
     system_authorities,
 )
-from traefikhub_backends._etcd_txn import LAST, Requests, Room, room
+from traefikhub_backends._etcd_txn import LAST, NO_TEXT, Requests, Room, room
 
 if TYPE_CHECKING:
     from traefikhub_backends._etcd_client import EtcdClient
@@ -232,10 +231,7 @@ class EtcdStore(KeyValueStore):
         found = answer.responses[0].response_range
         if found.more:
             return None
-        try:
-            flat = self._decoded(found.kvs)
-        except StoreCorrupt:
-            return None  # reading everything tells it
+        flat = self._decoded(found.kvs)
         flat.pop(LAST, None)
         self._told = revision
         # etcd counts all keys in the range, also those that min_mod_revision leaves out.
@@ -245,11 +241,9 @@ class EtcdStore(KeyValueStore):
         start = len(self._requests().key(""))
         flat: dict[str, str] = {}
         for pair in pairs:
-            key = pair.key
-            try:
-                flat[key[start:].decode()] = pair.value.decode()
-            except UnicodeDecodeError as error:
-                raise StoreCorrupt(f"etcd: {key!r} or its value is no UTF-8") from error
+            # Somebody else's may be no text. It must not keep ours from being read.
+            key, value = pair.key[start:], pair.value
+            flat[key.decode(errors=NO_TEXT)] = value.decode(errors=NO_TEXT)
         return flat
 
     def _transact(self, client: EtcdClient, changes: Sequence[Change], guard: Guard | None) -> bool:

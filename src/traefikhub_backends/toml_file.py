@@ -93,6 +93,8 @@ class TomlFileStore(RouteStore):
 
     async def open(self, *, read_only: bool = False) -> None:
         """Take over the file by leaving a new owner token beside it."""
+        if self._known:
+            self._known = self._known._replace(told=False)
         if not read_only:
             await self._in_thread(self._take_over)
         self._open = True
@@ -164,6 +166,9 @@ class TomlFileStore(RouteStore):
         claim.directory.leave()
 
     def _load(self) -> Snapshot:
+        if self._known:
+            # Should this fail, the caller will put in what it thinks is missing, no more.
+            self._known = self._known._replace(told=False)
         found = self._look()
         if found.snapshot is None:
             found = self._read()

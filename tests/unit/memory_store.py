@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -21,6 +21,7 @@ class MemoryStore(RouteStore):
     applied: every batch that was, in order.
     refusals: raised by the next ``apply`` calls, which change nothing.
     lost_answers: raised by the next ``apply`` calls, after the change.
+    on_load: called by each ``load``.
     load_errors: raised by the next ``load`` calls.
     """
 
@@ -35,6 +36,7 @@ class MemoryStore(RouteStore):
         self.lost_answers: list[Exception] = []
         self.load_errors: list[Exception] = []
         self.applying = Gate()
+        self.on_load: Callable[[], None] = lambda: None
 
     def provider_config(self) -> dict[str, Document]:
         return {}
@@ -46,6 +48,7 @@ class MemoryStore(RouteStore):
         pass
 
     async def load(self) -> Snapshot:
+        self.on_load()
         if self.load_errors:
             raise self.load_errors.pop(0)
         return Snapshot(dict(self.records), self.generation)

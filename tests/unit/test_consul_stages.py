@@ -264,3 +264,31 @@ def test_routers_that_name_each_other_in_a_circle_are_written_all_the_same() -> 
         ):
             make(flat, transaction)
         assert seen(flat) == Snapshot({}, 2)
+
+
+def crowd(count: int) -> dict[Key, Document]:
+    routes = [Route("/", "http://hub:1", {})]
+    routes += [Route(f"/user/u{number}/", f"http://u{number}:1", {}) for number in range(count)]
+    records = Table(entry_point="http", tree=RouteTree("/hub/"), routes=routes).records
+    return {key: canonical(key, document) for key, document in records.items()}
+
+
+@pytest.mark.parametrize(("before", "after"), [(30, 300), (300, 30), (20, 33), (33, 20)])
+@pytest.mark.parametrize("limit", [63, 120])
+@pytest.mark.parametrize("repeat", [True, False])
+def test_no_parent_is_there_without_its_fallback(
+    before: int, after: int, limit: int, repeat: bool
+) -> None:
+    """It would keep what none of its children wants from the Hub: 404 instead of its page."""
+    old, new = crowd(before), crowd(after)
+    known, flat = known_of(old)
+    deletes = frozenset(old.keys() - new.keys())
+    for stage in planned(known, Batch(2, new, deletes), limit, repeat=repeat):
+        for order in (stage, stage[::-1]):
+            now = dict(flat)
+            for transaction in order:
+                make(now, transaction)
+                there = {key.name for key in seen(now).records if key.section == ROUTERS}
+                parents = {name for name in there if "__tree_" in name and "_rest" not in name}
+                assert {f"{name}_rest" for name in parents} <= there
+        flat = now

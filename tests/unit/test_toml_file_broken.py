@@ -183,3 +183,17 @@ async def test_a_file_removed_by_another_program_is_an_empty_store(path: Path, g
         assert await store.load() == Snapshot({}, 0)
         await store.apply(Batch(124, RECORDS))
         assert await store.load() == Snapshot(RECORDS, 124)
+
+
+async def test_what_broke_is_not_intact_until_it_is_loaded(path: Path) -> None:
+    """The caller puts in what it misses, and may have forgotten what should go."""
+    async with TomlFileStore(path=str(path)) as store:
+        await store.load()
+        await store.apply(Batch(1, RECORDS))
+        path.write_text(path.read_text() + "[[")
+        with pytest.raises(StoreCorrupt):
+            await store.load()
+        await store.apply(Batch(2, RECORDS))
+        assert not await store.intact()
+        await store.load()
+        assert await store.intact()

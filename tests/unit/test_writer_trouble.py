@@ -5,10 +5,19 @@ from __future__ import annotations
 import logging
 
 import anyio
+import anyio.lowlevel
 import pytest
 
 from traefikhub.rules import record_name
-from traefikhub.stores import Batch, Document, FencedError, Key, RecordRefused, StoreCorrupt
+from traefikhub.stores import (
+    Batch,
+    Document,
+    FencedError,
+    Key,
+    RecordRefused,
+    Snapshot,
+    StoreCorrupt,
+)
 from traefikhub.stores import StoreUnavailable as Unavailable
 from traefikhub.table import Route
 from traefikhub.traefik import NotLive
@@ -319,3 +328,66 @@ async def test_routes_that_cannot_be_stored_do_not_take_the_others_along() -> No
         assert hub.targets().keys() == {record_name(spec(f"u{number}")) for number in range(60)}
         assert len(hub.store.applied) < 10
         assert hub.live.waiting == []
+
+
+async def test_a_look_that_was_cancelled_hides_no_drift() -> None:
+    """A store may tell a difference but once."""
+
+    class TellsOnce(MemoryStore):
+        told = False
+
+        async def load(self) -> Snapshot:
+            self.told = True
+            found = await super().load()
+            await anyio.lowlevel.checkpoint()
+            return found
+
+        async def intact(self) -> bool:
+            return self.told
+
+    async with running_hub(TellsOnce()) as hub:
+        await hub.add("mary")
+        complete = dict(hub.store.records)
+        hub.store.records.clear()
+        assert isinstance(hub.store, TellsOnce)
+        hub.store.told = False
+        with anyio.CancelScope() as scope:
+            hub.store.on_load = scope.cancel
+            await hub.writer.routes()
+        assert scope.cancelled_caught
+        hub.store.on_load = lambda: None
+        assert dict(await hub.writer.routes()) == {}
+        await hub.writer.repair()
+        assert hub.store.records == complete
+
+
+async def test_a_store_that_is_broken_when_a_lost_answer_is_looked_into() -> None:
+    async with running_hub() as hub:
+        await hub.add("mary")
+        hub.store.lost_answers = [Unavailable("no answer")]
+        with pytest.raises(Unavailable):
+            await hub.add("john")
+        hub.store.load_errors = [StoreCorrupt("line 3")]
+        await hub.add("ann")
+        assert hub.targets().keys() >= {record_name(spec("ann")), record_name(spec("mary"))}
+
+
+async def test_a_generation_that_is_gone_is_written_again() -> None:
+    async with running_hub() as hub:
+        await hub.add("mary")
+        await hub.add("john")
+        hub.store.generation = 0  # the marker alone was deleted by hand
+        await hub.writer.routes()
+        await hub.writer.repair()
+        assert hub.store.generation == 3
+        assert hub.live.asked[-1] == 3
+
+
+async def test_a_refusal_in_the_midst_of_a_batch_is_looked_into() -> None:
+    """A server may take less at once than its option says, and find out late."""
+    async with running_hub() as hub:
+        hub.store.lost_answers = [RecordRefused("too large")]
+        with pytest.raises(RecordRefused):
+            await hub.add("mary")
+        await hub.delete("mary")
+        assert hub.targets() == {}

@@ -34,4 +34,9 @@ def paused_gc() -> Iterator[None]:
         with _lock:
             _pauses -= 1
             if _pauses == 0 and _resume:
+                if gc.get_freeze_count() == 0:
+                    # What was made meanwhile becomes old without being looked at; else the next
+                    # collection of the young would look at all of it, for tens of milliseconds.
+                    gc.freeze()
+                    gc.unfreeze()
                 gc.enable()

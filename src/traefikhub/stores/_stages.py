@@ -59,7 +59,7 @@ def _step(key: Key, changes: list[Change], turn: int, after: Sequence[Key] = ())
 
 
 def _bytes(text: str) -> int:
-    return len(text) if text.isascii() else len(text.encode())
+    return len(text) if text.isascii() else len(text.encode(errors="surrogateescape"))
 
 
 # --- order -----------------------------------------------------------------------------------
@@ -120,6 +120,21 @@ class _Families:
         climb(router)
         return found
 
+    def whole_above(self, router: Key) -> list[Key]:
+        """The same, each with its fallback."""
+        return [
+            each
+            for parent in self.above(router)
+            for each in (parent, fallback_of(parent))
+            if each in self.names and each != router
+        ]
+
+
+def fallback_of(router: Key) -> Key:
+    """What serves the requests that a router above others takes, and that none of those wants:
+    while it is missing, they get a 404."""
+    return Key(router.section, f"{router.name}_rest")
+
 
 def _named_by(paths: Mapping[str, str]) -> Iterator[Key]:
     """What a router with these keys names."""
@@ -154,10 +169,11 @@ def put_order(own: _Own, changes: _Changes) -> Iterator[list[Step]]:
         ]
         for router, followers in families.followers.items()
     }
-    ways = [(families.above(router), router) for router in steps if router not in families.namers]
+    ends = [router for router in steps if router not in families.namers]
+    ways = [(families.whole_above(router), router) for router in ends]
     covered = {router for above, _ in ways for router in above}
     ways += [
-        (families.above(router), router)
+        (families.whole_above(router), router)
         for router in steps
         if router in families.namers and router not in covered
     ]
@@ -173,16 +189,21 @@ def delete_order(own: _Own, changes: _Changes) -> Iterator[list[Step]]:
         changes: those of one record.
     """
     families = _Families(own)
-    ends = [router for router in families.names if router not in families.namers]
-    above = sorted(
-        families.names.keys() & families.namers.keys(),
-        key=lambda router: (-len(families.above(router)), router),
-    )
-    for router in (*ends, *above):
-        yield [
+    fallbacks = {fallback_of(router) for router in families.names} & families.names.keys()
+    leading = {router for router in families.names if fallback_of(router) in fallbacks}
+    leading |= families.names.keys() & families.namers.keys()
+    ends = [router for router in families.names if router not in leading | fallbacks]
+    above = sorted(leading, key=lambda router: (-len(families.above(router)), router))
+
+    def steps(router: Key) -> list[Step]:
+        return [
             _step(router, changes(router), _DELETES, families.namers.get(router, ())),
             *(_step(key, changes(key), _DELETES, [router]) for key in families.followers[router]),
         ]
+
+    for router in (*ends, *above):
+        fallback = fallback_of(router)
+        yield [*(steps(fallback) if fallback in fallbacks else []), *steps(router)]
     for key in families.loose:
         yield [_step(key, changes(key), _LOOSE_DELETES)]
 
