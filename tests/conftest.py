@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -12,6 +13,11 @@ import pytest
 
 from support import Backend, free_port, hub_app
 from traefikhub import TraefikProxy
+
+# A process that a shell has started in the background, or nohup, ignores these, and so would the Hubs
+# that it starts: they would not end when they are told to.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.fixture(scope="session")

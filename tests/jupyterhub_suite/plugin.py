@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
@@ -31,6 +32,10 @@ else:
     import tomli as tomllib
 
 __all__ = ["deselected_tests"]
+
+# Started in the background by a shell, a process ignores this, and so would its user servers, which
+# JupyterHub ends with it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 _TABLE: Final = Path(__file__).with_name("deselected.toml")
 _OURS: Final = "traefikhub"
