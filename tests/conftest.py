@@ -14,8 +14,8 @@ import pytest
 from support import Backend, free_port, hub_app
 from traefikhub import TraefikProxy
 
-# A process that a shell has started in the background, or nohup, ignores these, and so would the Hubs
-# that it starts: they would not end when they are told to.
+# A process that a shell has started in the background, or nohup, ignores these, and so would the
+# Hubs that it starts: they would not end when they are told to.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
