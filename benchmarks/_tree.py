@@ -29,7 +29,7 @@ __all__ = ["fan_outs", "reloads"]
 
 _FAN_OUTS: Final = (8, 16, 32, 64, 128)
 _SIZES: Final = (100, 1_000, 5_000, 10_000)
-_SECONDS: Final = 8
+_SECONDS: Final = 5
 _ROUNDS: Final = 5
 _SETTINGS: Final = {"etcd": ("EtcdStore", "endpoints"), "consul": ("ConsulStore", "url")}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import socket
 from contextlib import closing
 from datetime import datetime, timezone
@@ -192,3 +193,40 @@ async def test_metrics_at_an_entry_point_of_the_admins_go_on_being_there(
     status, text = await anyio.to_thread.run_sync(ask, f"http://127.0.0.1:{port}/metrics")
     assert status == 200
     assert "traefik_service_requests_total" in text
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"extra_static_config": {"metrics": {"prometheus": {"addServicesLabels": False}}}},
+        {"extra_static_config": {"entryPoints": {"http": {"observability": {"metrics": False}}}}},
+        {"traefik_env": {"HTTP_PROXY": "http://127.0.0.1:9"}},
+    ],
+    ids=["labels", "entry_point", "proxy"],
+)
+async def test_where_too_little_is_known_all_are_active(
+    make_proxy: MakeProxy,
+    backend: Any,
+    options: dict[str, Any],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    proxy = make_hub_proxy(make_proxy, log=logging.getLogger("test.activity"), **options)
+    await proxy.start()
+    await proxy.add_route("/user/mary/", backend("mary").url, {})
+    for _ in range(3):
+        before = datetime.now(timezone.utc)
+        assert await used(proxy, "mary") >= before
+    assert "c.TraefikProxy.last_activity" in caplog.text
+
+
+async def test_a_traefik_that_hangs_holds_up_the_end_for_seconds_only(
+    proxy: TraefikProxy, backend: Any
+) -> None:
+    await proxy.add_route("/user/mary/", backend("mary").url, {})
+    (process,) = traefik_processes(Path(proxy.run_dir))
+    process.suspend()
+    async with anyio.create_task_group() as group:
+        group.start_soon(proxy.get_all_routes)
+        await anyio.sleep(0.5)
+        with anyio.fail_after(12):
+            await proxy.stop()

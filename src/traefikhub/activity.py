@@ -147,8 +147,9 @@ class Activity:
         """Routes to which Traefik has a connection are active, be it idle: it closes those after
         90 s.
 
-        A name may have had, for a while, an address that we never saw. So a connection to a place
-        where no route leads or led is taken for one of every route to a name with that port.
+        A name may have had, for a while, an address that we never saw, and some networks lead a
+        connection elsewhere at once (a service's address to a pod's). So a connection to a place
+        where no route leads or led is taken for one of every route with that port.
 
         Args:
             targets: where Traefik has connections to; None if that can't be known.
@@ -169,8 +170,8 @@ class Activity:
         for host, routespecs in self._named.items():
             if not resolved.get(host):
                 self._active(routespecs, now)
-            elif strange:
-                self._active([x for x in routespecs if self._routes[x].port in strange], now)
+        if strange:
+            self._active([x for x, route in self._routes.items() if route.port in strange], now)
 
     def asking(self) -> int:
         """The turn of a scrape that is about to begin, to be handed to ``see_counters``."""

@@ -27,6 +27,9 @@ _INTERVAL: Final = 10.0
 them is seen nowhere."""
 
 _RESOLVE_SECONDS: Final = 5.0
+_LAST_SECONDS: Final = 3.0
+"""How long the last look may hold up the end of Traefik. What it would have told is not worth more:
+without it, all routes are active at the next start."""
 
 
 class LocalTraefik:
@@ -74,6 +77,8 @@ class ActivityWatch:
         self._looking = anyio.Lock()
         self._task: asyncio.Task[None] | None = None
         self._scope = anyio.CancelScope()
+        self._asking = anyio.CancelScope()
+        self._told = False  # that connections can't be seen
         self._last_look: Look | None = None  # the one before Traefik ends, if it told all
 
     async def restore(self, targets: Mapping[str, str], saved: Mapping[str, float] | None) -> None:
@@ -93,8 +98,11 @@ class ActivityWatch:
         with self._scope:
             while True:
                 await anyio.sleep(_INTERVAL)
-                async with self._looking:
-                    await self._look()
+                try:
+                    async with self._looking:
+                        await self._look()
+                except Exception:
+                    self._log.exception("A look at the connections of Traefik failed")
 
     async def aclose(self) -> None:
         """Look for the last time, while Traefik still runs. Idempotent."""
@@ -104,9 +112,13 @@ class ActivityWatch:
         self._scope.cancel()
         with anyio.CancelScope(shield=True):
             await asyncio.wait([task])
-            async with self._looking:
-                look = await self._look()
-                self._last_look = look if await self._count() else None
+            self._asking.cancel()
+            with anyio.move_on_after(_LAST_SECONDS):
+                async with self._looking:
+                    await self._look()
+                    if await self._count():
+                        # Again: what began while the counters were read is in neither.
+                        self._last_look = await self._look()
 
     def forget(self) -> None:
         """Traefik was started again, or routes vanished from the store: counters began anew."""
@@ -133,8 +145,11 @@ class ActivityWatch:
         """
         self._activity.follow(targets, time.time())
         async with self._looking:
-            await self._look()
-            await self._count()
+            with anyio.CancelScope() as self._asking:
+                await self._look()
+                await self._count()
+            if self._asking.cancelled_caught:
+                self._activity.see_connections(*_UNKNOWN, time.time())
             return self._activity.times()
 
     def to_save(self) -> Records | None:
@@ -151,11 +166,25 @@ class ActivityWatch:
         if self._traefik is not None:
             try:
                 look = await in_thread(self._traefik.look, self._activity.hosts())
-            except Exception:
+            except Exception as error:
                 # Better all servers run too long than one is culled under its user's hands.
-                self._log.exception("All routes count as active: connections can't be seen")
+                self._tell(f"{type(error).__name__}: {error}")
+            else:
+                if look[0] is None:
+                    self._tell("it has file capabilities, belongs to another user, or is gone")
+                else:
+                    self._told = False
         self._activity.see_connections(*look, time.time())
         return look
+
+    def _tell(self, why: str) -> None:
+        if not self._told:
+            self._log.warning(
+                "All routes count as active, for Traefik's connections can't be seen: %s. While "
+                "that is so, no server is ever idle (c.TraefikProxy.last_activity)",
+                why,
+            )
+        self._told = True
 
     async def _count(self) -> bool:
         """Fold in what Traefik has counted; whether it could be asked."""

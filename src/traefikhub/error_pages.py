@@ -71,7 +71,8 @@ def error_page_records(pages: HubPages) -> Records:
     page: dict[str, Document] = {
         **answered,
         "service": _PAGE,
-        "query": f"{pages.prefix}error/{{status}}?url={{url}}",
+        # Without the URL that was asked for, which may hold a token: it would be in the Hub's log.
+        "query": f"{pages.prefix}error/{{status}}",
         # Else all go to the Hub: cookies, tokens, ranges, upgrades.
         "errorRequestHeaders": ["Accept", "Accept-Encoding", "Accept-Language", "User-Agent"],
     }

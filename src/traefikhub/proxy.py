@@ -345,7 +345,7 @@ class TraefikProxy(Proxy):  # type: ignore[misc]
         """Where the Hub's pages are; None if this proxy was made without a Hub, or with one that
         Traefik can't reach."""
         url, prefix = getattr(self.hub, "host", ""), getattr(self.hub, "base_url", "")
-        if _problem_of_target(url) or not prefix.endswith("/hub/"):
+        if _problem_of_target(url) or not (isinstance(prefix, str) and prefix.endswith("/hub/")):
             return None
         return HubPages(url, prefix)
 

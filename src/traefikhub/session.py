@@ -8,7 +8,7 @@ import os
 import secrets
 import ssl
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -34,7 +34,6 @@ from traefikhub.stores import (
     Document,
     Records,
     Snapshot,
-    StoreError,
 )
 from traefikhub.table import Route, Table, merge
 from traefikhub.threads import in_thread
@@ -89,6 +88,7 @@ _PASSED_ON: Final = {
 _HTTP_PROXIES: Final = ("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy")
 """With one of these, Traefik's connections don't lead to the targets."""
 
+_SAVE_SECONDS: Final = 5.0
 _SCRAPE_SECONDS: Final = 15.0
 """10,000 routes with traffic of all kinds take some seconds."""
 
@@ -162,7 +162,8 @@ async def start_traefik(settings: SessionSettings, stack: AsyncExitStack) -> Pro
     match config.get("metrics"), settings.extra_static_config.get("metrics"):
         case {"prometheus": dict(ours)}, {"prometheus": {"entryPoint": _}}:
             ours["manualRouting"] = False  # else they would be nowhere but at ours
-    text = _to_toml(merge(config, settings.extra_static_config))
+    merged = merge(config, settings.extra_static_config)
+    text = _to_toml(merged)
     config_file = run_dir.path / "traefik.toml"
     if settings.static_config_file:
         config_file = Path.cwd() / settings.static_config_file
@@ -186,9 +187,15 @@ async def start_traefik(settings: SessionSettings, stack: AsyncExitStack) -> Pro
     env |= settings.traefik_env
     watch = None
     if settings.last_activity:
-        proxied = any(env.get(name) for name in _HTTP_PROXIES)
+        blind = _why_blind(merged, settings.entry_point, env)
+        if blind:
+            settings.log.warning(
+                "It can't be known which routes are used, because %s: all count as active, and "
+                "none is ever idle (c.TraefikProxy.last_activity)",
+                blind,
+            )
         local = LocalTraefik(lambda: supervisor.process.pid, int(api_address.rpartition(":")[2]))
-        watch = _activity_watch(settings, [polling], None if proxied else local)
+        watch = _activity_watch(settings, [polling], None if blind else local)
         await watch.restore(_targets(writer), from_records(snapshot.records))
         writer.on_drift = watch.forget
         if not settings.keep_running:
@@ -301,6 +308,28 @@ def _activity_watch(
     )
 
 
+def _why_blind(config: Document, entry_point: str, env: Mapping[str, str]) -> str:
+    """Why Traefik's counters and connections don't tell what is used; empty if they do.
+
+    Args:
+        config: static, with the admin's part.
+    """
+    for name in _HTTP_PROXIES:
+        if env.get(name):
+            return f"Traefik has {name} in its environment"
+    match config:
+        case {"metrics": {"prometheus": {"addServicesLabels": True}}}:
+            pass
+        case _:
+            return "metrics.prometheus.addServicesLabels is not True in extra_static_config"
+    match config:
+        case {"entryPoints": {**points}}:
+            match points.get(entry_point):
+                case {"observability": {"metrics": False}}:
+                    return f"entryPoints.{entry_point}.observability.metrics is False"
+    return ""
+
+
 def _targets(writer: RouteWriter) -> dict[str, str]:
     return {routespec: route.target for routespec, route in writer.known.items()}
 
@@ -311,8 +340,9 @@ async def _save_activity(watch: ActivityWatch, writer: RouteWriter, log: logging
     if records is None:
         return
     try:
-        await writer.save(records)
-    except StoreError as error:
+        with anyio.fail_after(_SAVE_SECONDS):
+            await writer.save(records)
+    except Exception as error:  # whatever it is, Traefik has ended, and the Hub must
         log.warning("When routes were last used is not remembered: %s", error)
 
 

@@ -233,11 +233,11 @@ def test_an_address_that_a_name_had_is_remembered_while_a_route_leads_there(
     assert activity.times()[B] == 40
 
 
-def test_a_connection_to_a_strange_place_may_be_that_of_a_name(activity: Activity) -> None:
+def test_a_connection_to_a_strange_place_may_be_that_of_any_route_with_its_port(activity: Activity) -> None:
     activity.began("/user/c/", "http://server-c:1", 1)
     resolved = {**RESOLVED, "server-c": ["10.0.0.3"]}
     activity.see_connections([("10.9.9.9", 8888)], resolved, 10)
-    assert activity.times() == {A: 0, B: 10, "/user/c/": 1}
+    assert activity.times() == {A: 10, B: 10, "/user/c/": 1}
 
 
 def test_a_connection_that_lingers_is_not_strange(
