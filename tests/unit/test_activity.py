@@ -233,7 +233,7 @@ def test_an_address_that_a_name_had_is_remembered_while_a_route_leads_there(
     assert activity.times()[B] == 40
 
 
-def test_a_connection_to_a_strange_place_may_be_that_of_any_route_with_its_port(activity: Activity) -> None:
+def test_a_strange_connection_may_be_that_of_any_route_with_its_port(activity: Activity) -> None:
     activity.began("/user/c/", "http://server-c:1", 1)
     resolved = {**RESOLVED, "server-c": ["10.0.0.3"]}
     activity.see_connections([("10.9.9.9", 8888)], resolved, 10)

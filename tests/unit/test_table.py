@@ -49,7 +49,7 @@ def test_a_route_becomes_a_router_a_service_and_what_we_remember() -> None:
     expected: Records = {
         **BASE,
         ROUTER: {
-            "rule": 'PathRegexp("^/user/mary(?:/|$)")',
+            "rule": '(PathPrefix("/user/mary/") || Path("/user/mary"))',
             "priority": 11,
             "entryPoints": ["web"],
             "service": NAME,

@@ -195,12 +195,12 @@ def test_a_small_hub_is_flat() -> None:
     assert set(depths(made.records).values()) == {0}
     made.update({"/user/one-more/": route_to("/user/one-more/")})
     assert made.records[Key("http/routers", parent_name("/user/"))] == {
-        "rule": 'PathRegexp("^/user(?:/|$)")',
+        "rule": '(PathPrefix("/user/") || Path("/user"))',
         "priority": 6,
         "entryPoints": ["web"],
     }
     assert made.records[Key("http/routers", "p_user_u1")] == {
-        "rule": 'PathRegexp("^/user/u1(?:/|$)")',
+        "rule": '(PathPrefix("/user/u1/") || Path("/user/u1"))',
         "priority": 9,
         "parentRefs": [parent_name("/user/")],
         "service": "p_user_u1",
@@ -284,7 +284,7 @@ def test_the_hubs_pages_come_first() -> None:
     router = made.records[HUB]
     assert isinstance(router, dict)
     assert router["service"] == record_name("/")
-    assert router["rule"] == 'PathRegexp("^/hub(?:/|$)")'
+    assert router["rule"] == '(PathPrefix("/hub/") || Path("/hub"))'
     assert router["priority"] == max(each["priority"] for each in routers(made.records).values())
 
 

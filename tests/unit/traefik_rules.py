@@ -16,7 +16,8 @@ KEPT_ENCODED = frozenset(b":/?#[]@!$&'()*+,;=%")
 _GO_STRING = r'"((?:[^"\\\n\x00\ufeff]|\\.)*)"'
 _RULE = re.compile(
     rf"(?:(Host|HostRegexp)\({_GO_STRING}\))?( && )?"
-    rf"(?:(PathRegexp|PathPrefix)\({_GO_STRING}\))?",
+    rf"(?:(PathRegexp|PathPrefix)\({_GO_STRING}\)"
+    rf"|\(PathPrefix\({_GO_STRING}\) \|\| Path\({_GO_STRING}\)\))?",
     re.DOTALL,
 )
 _SIMPLE_ESCAPES = {'"': '"', "\\": "\\", "n": "\n", "t": "\t", "r": "\r"}
@@ -42,7 +43,8 @@ def seen_path(wire: str) -> str:
 
 @dataclass(frozen=True)
 class Rule:
-    """A rule, lexed: at most one host call and one path call, whatever their texts hold."""
+    """A rule, lexed: at most one host call and one path call, or the two for a path and what is
+    below it, whatever their texts hold."""
 
     host_function: str | None
     host: str
@@ -55,7 +57,10 @@ class Rule:
         """Fails unless the rule is those calls with double-quoted texts and nothing else."""
         found = _RULE.fullmatch(rule)
         assert found, f"not the calls that were meant: {rule}"
-        host_function, host, joint, function, text = found.groups()
+        host_function, host, joint, function, text, below, exactly = found.groups()
+        if below is not None:
+            assert below == f"{exactly}/", rule
+            function, text = "PathPrefix or Path", exactly
         assert (joint is not None) == (host is not None and function is not None), rule
         return cls(
             host_function,
@@ -70,6 +75,9 @@ class Rule:
             return False
         if self.host_function == "HostRegexp" and not re.search(self.host, host.lower()):
             return False
+        if self.function == "PathPrefix or Path":
+            seen = seen_path(path)
+            return seen == self.text or seen.startswith(f"{self.text}/")
         if self.function == "PathPrefix":
             return seen_path(path).startswith(self.text)
         if self.function == "PathRegexp":
