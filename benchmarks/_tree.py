@@ -86,7 +86,7 @@ async def fan_outs(backend: Backend, directory: Path, routes: int = 10_000) -> l
     for width in _FAN_OUTS:
         tree = partial(RouteTree, fan_out=width)
         place = directory / f"f{width}"
-        with patch("traefikhub.session.RouteTree", tree):
+        with patch("traefikhub.session._parts.RouteTree", tree):
             async with _proxy("toml-file", place) as proxy:
                 await proxy.add_route("/", backend.url(backend.hub), {})
                 await _fill(proxy, backend, range(routes))

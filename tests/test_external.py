@@ -7,6 +7,7 @@ import hashlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -24,7 +25,8 @@ pytestmark = pytest.mark.anyio
 @contextmanager
 def external(proxy: TraefikProxy, tmp_path: Path, **providers: Any) -> Iterator[None]:
     """A Traefik with entry points of the usual names that reads the proxy's routes file."""
-    routes = tmp_path / "run"  # as "filename", the file would have to exist before Traefik starts
+    # Traefik reads a directory that exists when it starts; as "filename", the file would have to.
+    routes = tmp_path / "run"
     static = {
         "api": {},
         "log": {"level": "INFO"},
@@ -34,7 +36,7 @@ def external(proxy: TraefikProxy, tmp_path: Path, **providers: Any) -> Iterator[
             "auth_api": {"address": urlsplit(proxy.traefik_api_url).netloc},
         },
     }
-    routes.parent.mkdir(exist_ok=True)
+    routes.mkdir(mode=0o700, exist_ok=True)
     with run_traefik(tmp_path, static):
         yield
 
@@ -89,6 +91,30 @@ async def test_a_traefik_that_is_not_there_is_told_and_tried_again(
         assert await proxy.get_all_routes() == {}
 
 
+async def test_error_pages_wait_until_the_version_is_known(
+    make_proxy: MakeProxy, tmp_path: Path
+) -> None:
+    """Before 3.7 Traefik refuses a configuration with them as a whole, its API's router too."""
+    hub = SimpleNamespace(host="http://127.0.0.1:9", base_url="/hub/", routespec="/")
+    proxy = make_proxy(should_start=False, check_route_timeout=1, hub=hub)
+    routes = tmp_path / "run" / "routes.toml"
+    with pytest.raises(NotLive):
+        await proxy.get_all_routes()
+    assert "traefikhub__api" in routes.read_text()
+    assert "errorRequestHeaders" not in routes.read_text()
+    await proxy.stop()
+    proxy = make_proxy(should_start=False, hub=hub)
+    with external(proxy, tmp_path):
+        await proxy.add_route("/user/mary/", "http://127.0.0.1:1", {})
+    assert "errorRequestHeaders" in routes.read_text()
+    # An earlier Hub's stay meanwhile: users see no difference when the Hub is started again.
+    await proxy.stop()
+    proxy = make_proxy(should_start=False, check_route_timeout=1, hub=hub)
+    with pytest.raises(NotLive):
+        await proxy.get_all_routes()
+    assert "errorRequestHeaders" in routes.read_text()
+
+
 async def test_a_traefik_that_reads_something_else(make_proxy: MakeProxy, tmp_path: Path) -> None:
     proxy = make_proxy(
         should_start=False,
@@ -117,7 +143,7 @@ async def test_the_password_of_an_api_router_configured_elsewhere(
         traefik_api_username="ada",
         traefik_api_password=password,
     )
-    (tmp_path / "run").mkdir()
+    (tmp_path / "run").mkdir(mode=0o700)
     admins_api_router(tmp_path / "run")
     with external(proxy, tmp_path, file={"directory": str(tmp_path / "run")}):
         if password == "right":

@@ -443,3 +443,40 @@ async def test_extra_configuration_merges_last(make_proxy: MakeProxy, backend: M
     _, answer = await anyio.to_thread.run_sync(ask, f"{proxy.public_url}/user/mary//x")
     assert answer["headers"]["X-Marked"] == "yes"
     assert answer["path"] == "/user/mary/x"
+
+
+@pytest.mark.parametrize("routing", ["tree", "flat"])
+async def test_what_a_routes_router_cannot_say_does_not_cost_the_route(
+    make_proxy: MakeProxy,
+    backend: MakeBackend,
+    routing: str,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """With error pages, Traefik disables a route's router that names entry points or TLS."""
+    app = hub_app()
+    proxy = make_proxy(
+        app=app,
+        hub=SimpleNamespace(host="http://127.0.0.1:9", base_url="/hub/", routespec="/"),
+        routing=routing,
+        extra_dynamic_config={
+            "http": {
+                "middlewares": {"mark": {"headers": {"customRequestHeaders": {"X-Marked": "yes"}}}},
+                "routers": {
+                    "g_user_mary": {
+                        "middlewares": ["mark"],
+                        "entryPoints": ["http"],
+                        "observability": {"accessLogs": False},
+                        "tls": {},
+                    }
+                },
+            }
+        },
+    )
+    await proxy.start()
+    await proxy.add_route("/user/mary/", backend("mary").url, {})
+    _, answer = await anyio.to_thread.run_sync(ask, f"{proxy.public_url}/user/mary/")
+    assert answer["headers"]["X-Marked"] == "yes"
+    told = [line for line in caplog.messages if "has no effect" in line]
+    assert [line.split()[1] for line in told] == [
+        f"http.routers.g_user_mary.{name}" for name in ("entryPoints", "observability", "tls")
+    ]

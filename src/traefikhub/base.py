@@ -16,6 +16,7 @@ __all__ = [
     "certificate_record",
     "extra_records",
     "metrics_records",
+    "without_rule",
 ]
 
 API_USERS_KEY: Final = Key("http/middlewares", "traefikhub__api-auth")
@@ -107,6 +108,16 @@ def extra_records(config: Mapping[str, Any]) -> Records:
         except ValueError as error:
             raise ValueError(f"{_SETTING}, {key.section} {key.name}: {error}") from error
     return records
+
+
+def without_rule(extra: Records) -> Mapping[Key, Mapping[str, Document]]:
+    """Those of the admin's records that can only be meant to be merged into the router of a
+    route: a router of its own has a rule."""
+    return {
+        key: document
+        for key, document in extra.items()
+        if key.section == "http/routers" and isinstance(document, dict) and "rule" not in document
+    }
 
 
 def _table(value: object, name: str) -> Mapping[str, Any]:

@@ -21,7 +21,14 @@ from typing import Final
 from traefikhub.rules import parse_routespec, path_pattern, quoted
 from traefikhub.stores import Document, Key, Records
 
-__all__ = ["ERROR_PAGES_SINCE", "ROOTS", "HubPages", "error_page_records", "root_routers"]
+__all__ = [
+    "ERROR_PAGES_SINCE",
+    "ROOTS",
+    "HubPages",
+    "error_page_records",
+    "leads_to_pages",
+    "root_routers",
+]
 
 ERROR_PAGES_SINCE: Final = (3, 7, 0)
 """The version of Traefik that first knows ``errorRequestHeaders`` and middlewares of services.
@@ -30,6 +37,7 @@ An earlier one refuses a configuration with them as a whole."""
 ROOTS: Final = ("traefikhub__pages", "traefikhub__jupyter-api", "traefikhub__others")
 """The routers above all others, in the order in which they are tried."""
 
+_MIDDLEWARES: Final = "http/middlewares"
 _PAGE: Final = "traefikhub__error-page"
 _PLAIN: Final = "traefikhub__plain-error"
 _HEADERS: Final = "traefikhub__error-page-headers"
@@ -95,10 +103,15 @@ def error_page_records(pages: HubPages) -> Records:
     }
     records: dict[Key, Document] = {}
     for name, document in middlewares.items():
-        records[Key("http/middlewares", name)] = document
+        records[Key(_MIDDLEWARES, name)] = document
     for name, document in services.items():
         records[Key("http/services", name)] = document
     return records
+
+
+def leads_to_pages(records: Records) -> bool:
+    """Whether these are in a store already, so that a Traefik that reads it can show them."""
+    return Key(_MIDDLEWARES, _PAGE) in records
 
 
 def root_routers(entry_point: str, pages: HubPages) -> Records:

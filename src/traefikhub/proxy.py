@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import ipaddress
 import json
-import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, AsyncExitStack, nullcontext
 from textwrap import indent
-from typing import Any, Final
-from urllib.parse import unquote, urlsplit
+from typing import Any
+from urllib.parse import urlsplit
 
 import anyio
 from jupyterhub.proxy import Proxy
@@ -30,8 +28,7 @@ from traefikhub.activity import timestamp
 from traefikhub.error_pages import HubPages
 from traefikhub.old_options import old_option_warnings, unused_store_warnings
 from traefikhub.rules import parse_routespec
-from traefikhub.session import ProxySession, connect_external, start_traefik
-from traefikhub.session_settings import SessionSettings
+from traefikhub.session import ProxySession, SessionSettings, connect_external, start_traefik
 from traefikhub.stores import (
     RouteStore,
     check_document,
@@ -40,6 +37,7 @@ from traefikhub.stores import (
     resolve_store,
 )
 from traefikhub.table import Route
+from traefikhub.targets import check_target, problem_of_target
 from traefikhub.threads import in_thread
 from traefikhub.traefik import TraefikUnusable
 from traefikhub.writer import WriterClosed
@@ -229,6 +227,7 @@ class TraefikProxy(Proxy):  # type: ignore[misc]
         self._stack = AsyncExitStack()
         self._starting: anyio.CancelScope | None = None
         self._lifecycle: anyio.Lock | None = None
+        self._told: set[str] = set()
 
     @classmethod
     def class_get_help(cls, inst: Any = None) -> str:
@@ -299,12 +298,17 @@ class TraefikProxy(Proxy):  # type: ignore[misc]
                 stack, self._stack = self._stack, AsyncExitStack()
                 await stack.aclose()
 
+    def _warn(self, texts: Iterable[str]) -> None:
+        """Tell each once: an external Traefik that is down is connected to again and again."""
+        for text in texts:
+            if text not in self._told:
+                self.log.warning("%s", text)
+            self._told.add(text)
+
     def _settings(self) -> SessionSettings:
-        for text in old_option_warnings(self.config, self.trait_names(config=True)):
-            self.log.warning("%s", text)
+        self._warn(old_option_warnings(self.config, self.trait_names(config=True)))
         store_class = resolve_store(self.store)
-        for text in unused_store_warnings(self.config, store_class, installed_stores()):
-            self.log.warning("%s", text)
+        self._warn(unused_store_warnings(self.config, store_class, installed_stores()))
         return SessionSettings(
             store=store_class(parent=self, log=self.log, run_dir=self.run_dir),
             log=self.log,
@@ -345,7 +349,7 @@ class TraefikProxy(Proxy):  # type: ignore[misc]
         """Where the Hub's pages are; None if this proxy was made without a Hub, or with one that
         Traefik can't reach."""
         url, prefix = getattr(self.hub, "host", ""), getattr(self.hub, "base_url", "")
-        if _problem_of_target(url) or not (isinstance(prefix, str) and prefix.endswith("/hub/")):
+        if problem_of_target(url) or not (isinstance(prefix, str) and prefix.endswith("/hub/")):
             return None
         return HubPages(url, prefix)
 
@@ -380,7 +384,7 @@ class TraefikProxy(Proxy):  # type: ignore[misc]
         session = await self._ready()
         routespec = self.validate_routespec(routespec)
         parse_routespec(routespec)
-        _check_target(routespec, target)
+        check_target(routespec, target)
         route = Route(routespec, target, _copy_of_data(routespec, data))
         with _watching(session, routespec, target):
             await session.writer.change(routespec, route)
@@ -421,7 +425,8 @@ class TraefikProxy(Proxy):  # type: ignore[misc]
             )
 
     async def get_route(self, routespec: str) -> dict[str, Any] | None:
-        """One route as in ``get_all_routes``, or None."""
+        """One route as in ``get_all_routes``, or None. Without ``last_activity``, which JupyterHub
+        reads from there."""
         session = await self._ready()
         routespec = self.validate_routespec(routespec)
         route = (await session.writer.routes()).get(routespec)
@@ -445,56 +450,6 @@ def _of_every_store(text_of: Callable[[type[RouteStore]], str]) -> Iterator[tupl
             yield text_of(resolve_store(store.name)), False
         except Exception as error:  # a broken store must not cost the help of all else
             yield f"The options of store {store} can't be shown: {error}", True
-
-
-_AUTHORITY: Final = re.compile(
-    r"(?:[A-Za-z0-9._-]+|\[(?P<ipv6>[0-9A-Fa-f:.]+)\])(?::(?P<port>[0-9]{1,5}))?", re.ASCII
-)
-_PASSWORD: Final = re.compile(r"^(b?['\"](?:[A-Za-z0-9+.-]*://)?).*@")
-_BARE_PERCENT: Final = re.compile(r"%(?![0-9A-Fa-f]{2})")
-
-
-def _check_target(routespec: str, target: object) -> None:
-    """Refuse what Traefik would refuse later, when the route seems live already."""
-    if problem := _problem_of_target(target):
-        shown = _PASSWORD.sub(r"\1***@", repr(target))
-        raise ValueError(f"can't route {routespec!r} to {shown}: {problem}")
-
-
-def _problem_of_target(target: object) -> str:
-    no_url = "it is no URL of the form http[s]://host:port"
-    if not isinstance(target, str):
-        return no_url
-    try:
-        parts = urlsplit(target)
-        target.encode()
-    except ValueError:
-        return no_url
-    if parts.scheme == "http+unix":
-        return "Traefik can't reach a unix socket; let the server listen on a port"
-    if parts.scheme not in ("http", "https") or re.search(r"[\x00-\x20\x7f?#]", target):
-        return no_url
-    if "@" in parts.netloc:
-        return "it holds a user name or password"
-    authority = _AUTHORITY.fullmatch(parts.netloc)
-    if not authority:
-        return f"{no_url}, the host of A-Z a-z 0-9 . _ - or an IPv6 address in brackets"
-    if authority["port"] and not 1 <= int(authority["port"]) <= 65535:
-        return "a port is a number from 1 to 65535"
-    if address := authority["ipv6"]:
-        try:
-            ipaddress.IPv6Address(address)
-        except ValueError:
-            return f"{address!r} is no IPv6 address"
-    if _BARE_PERCENT.search(parts.path):
-        return "a '%' in its path begins no escape; write it as %25"
-    try:
-        path = unquote(parts.path.rstrip("/"), errors="strict")
-    except UnicodeError:
-        return "its path is not UTF-8 when decoded"
-    if "//" in path or {".", ".."} & set(path.split("/")):
-        return "its path holds double slashes or dot segments, which Traefik can't keep"
-    return ""
 
 
 def _copy_of_data(routespec: str, data: object) -> dict[str, Any]:

@@ -18,9 +18,21 @@ from traefikhub.rules import parent_name, parse_routespec, prefix_rule_and_prior
 from traefikhub.stores import Document, Key, RecordRefused, Records
 from traefikhub.tree import Parent, RouteTree, TreeChange
 
-__all__ = ["ROUTES_SECTION", "Change", "OtherSpelling", "Route", "Table", "merge", "routes_of"]
+__all__ = [
+    "INHERITED",
+    "ROUTES_SECTION",
+    "Change",
+    "OtherSpelling",
+    "Route",
+    "Table",
+    "merge",
+    "routes_of",
+]
 
 ROUTES_SECTION: Final = "jupyterhub/routes"
+
+INHERITED: Final = frozenset({"entryPoints", "observability", "tls"})
+"""What a router below another has from that one. Traefik disables one that says so itself."""
 
 
 class OtherSpelling(RecordRefused, ValueError):
@@ -252,7 +264,12 @@ class Table:
         """With the admin's own part, which stays when ours goes."""
         if key not in self._extra:
             return document
-        return self._extra[key] if document is None else merge(document, self._extra[key])
+        if document is None:
+            return self._extra[key]
+        merged = merge(document, self._extra[key])
+        if isinstance(merged, dict) and "parentRefs" in merged:
+            return {name: value for name, value in merged.items() if name not in INHERITED}
+        return merged
 
     # --- records -----------------------------------------------------------------------------
 

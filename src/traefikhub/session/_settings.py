@@ -1,4 +1,4 @@
-"""What a proxy's session is made of: the options of TraefikProxy as one value."""
+"""The options of TraefikProxy as one value: all that a session is made of."""
 
 from __future__ import annotations
 

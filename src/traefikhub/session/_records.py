@@ -12,7 +12,7 @@ from traefikhub.base import (
     metrics_records,
 )
 from traefikhub.error_pages import HubPages, error_page_records
-from traefikhub.session_settings import SessionSettings
+from traefikhub.session._settings import SessionSettings
 from traefikhub.stores import Records, Snapshot
 from traefikhub.threads import in_thread
 from traefikhub.traefik import Credentials

@@ -1,0 +1,95 @@
+"""Connect to a Traefik that others run."""
+
+from __future__ import annotations
+
+import secrets
+from contextlib import AsyncExitStack
+
+from traefikhub.error_pages import HubPages, leads_to_pages
+from traefikhub.session._parts import (
+    API_SETTING,
+    POLLING_USER,
+    ProxySession,
+    activity_watch,
+    api_client,
+    checked_extra,
+    make_writer,
+    open_store,
+    pages_for,
+    targets_of,
+)
+from traefikhub.session._records import base_records
+from traefikhub.session._settings import SessionSettings
+from traefikhub.stores import Records
+from traefikhub.traefik import Credentials, NotLive, require_supported
+from traefikhub.traefik.checks import check_hash, check_run_dir, require_both
+from traefikhub.traefik.ports import listen_address
+from traefikhub.writer import RouteWriter
+
+__all__ = ["connect_external"]
+
+
+async def connect_external(settings: SessionSettings, stack: AsyncExitStack) -> ProxySession:
+    """Connect to a Traefik that others run; return when it serves what the store remembers."""
+    listen_address(settings.api_url, API_SETTING)
+    check_run_dir(settings.run_dir)
+    check_hash(settings.api_hashed_password)
+    require_both(settings.ssl_cert, settings.ssl_key)
+    sets_up = settings.setup_dynamic_config
+    extra = checked_extra(settings) if sets_up else {}
+    snapshot = await open_store(settings, stack)
+    polling = Credentials(POLLING_USER, secrets.token_hex(32))
+    credentials = [polling] if sets_up else []
+    if settings.api_password:
+        credentials.append(Credentials(settings.api_username, settings.api_password))
+    api = api_client(settings, credentials, stack)
+    explanation = _explanation(settings)
+
+    async def begin(pages: HubPages | None) -> RouteWriter:
+        base: Records = {}
+        if sets_up:
+            base = await base_records(settings, snapshot, polling, pages)
+        writer = make_writer(
+            settings, base=base, extra=extra, pages=pages, api=api, explain=lambda: explanation
+        )
+        await writer.restore(snapshot)
+        return writer
+
+    # Its version is known only after its API's router was written; before 3.7, it would refuse the
+    # error pages and all else with them. So at first they are left alone if they are there, by an
+    # earlier Hub, and not begun if they aren't.
+    pages = settings.error_pages if sets_up and leads_to_pages(snapshot.records) else None
+    writer = await begin(pages)
+    try:
+        version = await api.version(timeout=settings.check_route_timeout)
+    except NotLive as error:
+        raise NotLive(
+            f"{error}. Is Traefik running there ({API_SETTING})? {explanation}"
+        ) from error
+    require_supported(version, settings.api_url)
+    if sets_up and (possible := pages_for(settings, version)) != pages:
+        snapshot = await settings.store.load()
+        writer = await begin(possible)
+    await writer.wait_live()
+    writer.run()
+    stack.push_async_callback(writer.aclose)
+    watch = None
+    if settings.last_activity:
+        settings.log.warning(
+            "Of an external Traefik it can't be known which routes are used: all count as active, "
+            "and none is ever idle (c.TraefikProxy.last_activity)"
+        )
+        watch = activity_watch(settings, credentials, None)
+        await watch.restore(targets_of(writer), None)
+    return ProxySession(writer, watch, f"Traefik {version} at {settings.api_url}, run by others")
+
+
+def _explanation(settings: SessionSettings) -> str:
+    providers = ", ".join(f"providers.{name}" for name in settings.store.provider_config())
+    return (
+        f"Does that Traefik read the store? Its static configuration needs {providers} as this "
+        "Hub has it (c.TraefikProxy.store), and c.TraefikProxy.extra_dynamic_config must be to "
+        "its liking. If it was of version 3.7 or later and no longer is, "
+        "c.TraefikProxy.error_pages must be False for once. Its log says more; if that holds "
+        "'Cannot start the provider', restart it now that the store exists."
+    )

@@ -1,0 +1,189 @@
+"""The parts of a session that it has whoever runs Traefik, made from the options."""
+
+from __future__ import annotations
+
+import ssl
+import threading
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from functools import partial
+from typing import Final
+
+from traefikhub.activity_watch import ActivityWatch, LocalTraefik
+from traefikhub.base import extra_records, without_rule
+from traefikhub.error_pages import ERROR_PAGES_SINCE, HubPages, root_routers
+from traefikhub.rules import parse_routespec
+from traefikhub.session._settings import SessionSettings
+from traefikhub.stores import GENERATION_HEADER, GENERATION_MARKER, Records, Snapshot
+from traefikhub.table import INHERITED, Route, Table
+from traefikhub.threads import in_thread
+from traefikhub.traefik import Credentials, NotLive, TraefikApi, Version
+from traefikhub.traefik.metrics import scrape
+from traefikhub.tree import RouteTree
+from traefikhub.writer import RouteWriter
+
+__all__ = [
+    "API_SETTING",
+    "POLLING_USER",
+    "ProxySession",
+    "activity_watch",
+    "api_client",
+    "checked_extra",
+    "make_writer",
+    "open_store",
+    "pages_for",
+    "targets_of",
+]
+
+API_SETTING: Final = "c.TraefikProxy.traefik_api_url"
+POLLING_USER: Final = "traefikhub"
+"""The user as which the proxy itself asks Traefik's API."""
+
+_SCRAPE_SECONDS: Final = 15.0
+"""10,000 routes with traffic of all kinds take some seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProxySession:
+    """A proxy that is up.
+
+    activity: None if nobody wants to know.
+    about: for the log: which Traefik it is, and where its dashboard is.
+    """
+
+    writer: RouteWriter
+    activity: ActivityWatch | None
+    about: str
+
+
+async def open_store(settings: SessionSettings, stack: AsyncExitStack) -> Snapshot:
+    """Open the store, until the stack is closed, and read it.
+
+    Raises:
+        StoreError: it can't be.
+    """
+    # The order matters: close() undoes an open() that was cancelled half-way.
+    stack.push_async_callback(settings.store.close)
+    await settings.store.open()
+    return await settings.store.load()
+
+
+def api_client(
+    settings: SessionSettings, credentials: list[Credentials], stack: AsyncExitStack
+) -> TraefikApi:
+    """A client of Traefik's API, until the stack is closed."""
+    api = TraefikApi(settings.api_url, credentials, tls=_tls(settings))
+    stack.callback(api.close)
+    return api
+
+
+def _tls(settings: SessionSettings) -> ssl.SSLContext | None:
+    if not settings.api_url.startswith("https:"):
+        return None
+    tls = ssl.create_default_context()
+    if not settings.api_validate_cert:
+        tls.check_hostname = False
+        tls.verify_mode = ssl.CERT_NONE
+    return tls
+
+
+def checked_extra(settings: SessionSettings) -> Records:
+    """``extra_dynamic_config`` as records. What will have no effect is told.
+
+    Raises:
+        ValueError: it hasn't the form of Traefik's files.
+    """
+    extra = extra_records(settings.extra_dynamic_config)
+    for key, document in without_rule(extra).items():
+        for name in sorted(INHERITED & document.keys()):
+            settings.log.warning(
+                "c.TraefikProxy.extra_dynamic_config: %s.%s.%s has no effect on the router of a "
+                "route. Set it for the entry point, in c.TraefikProxy.extra_static_config, or for "
+                "a router of your own, with a rule.",
+                key.section.replace("/", "."),
+                key.name,
+                name,
+            )
+    return extra
+
+
+def pages_for(settings: SessionSettings, version: Version) -> HubPages | None:
+    """The Hub's error pages, if they are wanted and this Traefik can show them. Tells if not."""
+    if settings.error_pages and version < ERROR_PAGES_SINCE:
+        settings.log.warning(
+            "Traefik %s can't show the Hub's error pages; users see its own, a line of text. "
+            "Version %s and later can.",
+            version,
+            ".".join(map(str, ERROR_PAGES_SINCE)),
+        )
+        return None
+    return settings.error_pages
+
+
+def make_writer(
+    settings: SessionSettings,
+    *,
+    base: Records,
+    extra: Records,
+    pages: HubPages | None,
+    api: TraefikApi,
+    explain: Callable[[], str],
+) -> RouteWriter:
+    """The writer of routes, which knows none yet.
+
+    Args:
+        explain: what to add if Traefik doesn't serve a batch in time; called in a thread.
+    """
+    hub_key = parse_routespec(settings.hub_prefix).key
+
+    def make_table(routes: list[Route]) -> Table:
+        return Table(
+            entry_point=settings.entry_point,
+            roots=root_routers(settings.entry_point, pages) if pages else None,
+            base=base,
+            extra=extra,
+            tree=RouteTree(hub_key) if settings.routing == "tree" else None,
+            routes=routes,
+        )
+
+    async def wait_live(generation: int, stored: threading.Event) -> None:
+        try:
+            await api.wait_for_generation(
+                generation,
+                marker=f"{GENERATION_MARKER.name}@{settings.store.provider_name}",
+                header=GENERATION_HEADER,
+                timeout=settings.check_route_timeout,
+                stored=stored,
+            )
+        except NotLive as error:
+            raise NotLive(f"{error}. {await in_thread(explain)}") from error
+
+    return RouteWriter(settings.store, make_table, wait_live, settings.log)
+
+
+def activity_watch(
+    settings: SessionSettings, credentials: list[Credentials], traefik: LocalTraefik | None
+) -> ActivityWatch:
+    """What tells when routes were last used.
+
+    Args:
+        traefik: None if too little can be known of it.
+    """
+    return ActivityWatch(
+        traefik,
+        partial(
+            scrape,
+            f"{settings.api_url.rstrip('/')}/metrics",
+            settings.store.provider_name,
+            credentials=credentials,
+            timeout=_SCRAPE_SECONDS,
+            tls=_tls(settings),
+        ),
+        settings.log,
+    )
+
+
+def targets_of(writer: RouteWriter) -> dict[str, str]:
+    """The targets that the writer knows, by routespec."""
+    return {routespec: route.target for routespec, route in writer.known.items()}

@@ -1,0 +1,65 @@
+"""Traefik's static configuration with the admin's part, and what that costs us. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import tomli_w
+
+from traefikhub.stores import Document
+from traefikhub.table import merge
+from traefikhub.traefik import TraefikUnusable
+
+__all__ = ["as_toml", "why_blind", "with_extra"]
+
+_HTTP_PROXIES: Final = ("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy")
+"""With one of these, Traefik's connections don't lead to the targets."""
+
+
+def with_extra(config: Document, extra: Mapping[str, Any]) -> Document:
+    """Our static configuration, with ``extra_static_config`` laid upon it."""
+    match config, extra.get("metrics"):
+        case {"metrics": {"prometheus": {"manualRouting": True}}}, {
+            "prometheus": {"entryPoint": _}
+        }:
+            # Else they would be nowhere but where we route them.
+            config = merge(config, {"metrics": {"prometheus": {"manualRouting": False}}})
+    return merge(config, dict(extra))
+
+
+def as_toml(config: Document) -> str:
+    """As Traefik reads it.
+
+    Raises:
+        TraefikUnusable: the admin's part holds what can't be written.
+    """
+    try:
+        return tomli_w.dumps(dict(config)) if isinstance(config, dict) else ""
+    except (TypeError, ValueError) as error:
+        raise TraefikUnusable(
+            f"c.TraefikProxy.extra_static_config can't be written as TOML: {error}"
+        ) from error
+
+
+def why_blind(config: Document, entry_point: str, env: Mapping[str, str]) -> str:
+    """Why Traefik's counters and connections don't tell what is used; empty if they do.
+
+    Args:
+        config: static, with the admin's part.
+        env: Traefik's environment.
+    """
+    for name in _HTTP_PROXIES:
+        if env.get(name):
+            return f"Traefik has {name} in its environment"
+    match config:
+        case {"metrics": {"prometheus": {"addServicesLabels": True}}}:
+            pass
+        case _:
+            return "metrics.prometheus.addServicesLabels is not True in extra_static_config"
+    match config:
+        case {"entryPoints": {**points}}:
+            match points.get(entry_point):
+                case {"observability": {"metrics": False}}:
+                    return f"entryPoints.{entry_point}.observability.metrics is False"
+    return ""
