@@ -11,6 +11,7 @@ from typing import Any
 import psutil
 import pytest
 
+from servers.stores import KEY_VALUE_STORES, KeyValueServer, key_value_server
 from support import Backend, free_port, hub_app
 from traefikhub import TraefikProxy
 
@@ -72,6 +73,13 @@ async def proxy(make_proxy: MakeProxy) -> TraefikProxy:
     started = make_proxy()
     await started.start()
     return started
+
+
+@pytest.fixture(params=KEY_VALUE_STORES)
+def key_value(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[KeyValueServer]:
+    """A server of each kind. To outlive the proxies, it stands before ``make_proxy``."""
+    with key_value_server(request.param, tmp_path / "server") as running:
+        yield running
 
 
 @pytest.fixture

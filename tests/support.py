@@ -27,6 +27,7 @@ __all__ = [
     "ask",
     "free_port",
     "hub_app",
+    "routers_in_api",
     "run_traefik",
     "traefik_processes",
     "wait_until",
@@ -102,6 +103,14 @@ def hub_app(**values: Any) -> SimpleNamespace:
     return SimpleNamespace(
         **{"subdomain_host": "", "internal_ssl": False, "cleanup_proxy": True} | values
     )
+
+
+def routers_in_api(proxy: Any) -> dict[str, str]:
+    """The routers that the Traefik of a proxy shows, without their provider: the status of each."""
+    password = (Path(proxy.run_dir) / "api-password").read_text().strip()
+    url = f"{proxy.traefik_api_url}/api/http/routers?per_page=1000"
+    answer = requests.get(url, auth=("traefikhub", password), timeout=10)
+    return {each["name"].partition("@")[0]: each["status"] for each in answer.json()}
 
 
 def wait_until(condition: Callable[[], Any], what: str, seconds: float = 30) -> Any:

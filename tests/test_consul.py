@@ -295,7 +295,7 @@ async def test_consul_takes_less_than_the_option_says(server: ConsulServer, pref
 async def test_folders_of_the_web_interface_and_odd_names(
     server: ConsulServer, prefix: str
 ) -> None:
-    for folder in ("", "http/", "http/routers/"):
+    for folder in ("", "jupyterhub/", "theirs/"):
         server.put(f"{prefix}/{folder}", "")
     odd = 'ä/\u2028"\\\n ?&#%2F..'
     async with opened(url=server.url, prefix=prefix) as store:

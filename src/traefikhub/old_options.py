@@ -228,7 +228,7 @@ OLD_OPTIONS: Final = (
     _argument("--default-target", "JupyterHub adds the route to itself; remove it"),
     _argument(
         "--error-target --error-path",
-        "the Hub's own page, by default; no files",
+        "the Hub's own page, by default; no files. For paths outside base_url, Traefik's plain 404",
         "c.TraefikProxy.error_pages",
     ),
     _argument(

@@ -429,16 +429,55 @@ async def test_not_intact_until_loaded_after_a_change_by_hand(
 
 async def test_keys_of_others_may_change() -> None:
     """Once they are known: nothing of ours is meant by them."""
-    server = {"theirs": "1", "jupyterhub/theirs": "1", "http/theirs": "1"}
+    theirs = ("theirs", "jupyterhub/theirs", "frontends/theirs/x", "httpd/theirs", "jupyterhub/")
+    server = dict.fromkeys(theirs, "1")
     async with MemoryKv(server) as store:
-        await store.load()
+        assert (await store.load()).records == {}
         await store.apply(Batch(1, ROUTE))
         assert await store.intact()
-        for path in ("theirs", "jupyterhub/theirs", "http/theirs"):
+        for path in theirs:
             server[path] = "2"
         assert await store.intact()
         del server["theirs"]
         assert not await store.intact()
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        *("http", "http/", "http/theirs", "http/theirs/", "http//theirs", "/http/theirs"),
+        *("HTTP/Theirs", "http/routers", "http/routers/", "http/routers/theirs", "udp/"),
+        *("http/routers/theirs/", "http/routers/42", "Http/Routers/theirs", "tcp/routers/theirs"),
+        *("tls/stores", "tls/certificates", "tls/certificates/", "tls/certificates/0"),
+        *("tls/certificates/certFile", "http/middlewares/traefikhub__generation"),
+        *("http/routers/mary", "http/routers/mary/", "http/routers/mary/rule/theirs"),
+    ],
+)
+async def test_a_repair_deletes_whatever_else_lies_where_traefik_reads(path: str) -> None:
+    """However short the key: Traefik may refuse everything because of it."""
+    async with MemoryKv({"theirs": "1"}) as store:
+        await store.load()
+        await store.apply(Batch(1, ROUTE))
+        whole, records = dict(store.server), (await store.load()).records
+        assert path not in whole
+        store.server[path] = "by hand"
+        assert not await store.intact()
+        found = await store.load()
+        assert found.generation == 1
+        repair = Batch.between(found.records, records, generation=1)
+        await store.apply(repair)
+        assert store.server == whole
+        assert await store.intact()
+
+
+async def test_what_is_new_is_written_though_stray_keys_are_there() -> None:
+    """Before anybody has seen them; they go with the next repair."""
+    async with MemoryKv({"http/routers/mary": "1", "http/routers": "1", "http": "1"}) as store:
+        await store.apply(Batch(1, ROUTE))
+        found = await store.load()
+        assert ROUTE.keys() < found.records.keys()
+        await store.apply(Batch(2, {}, frozenset(found.records.keys() - ROUTE.keys())))
+        assert (await store.load()).records.keys() == ROUTE.keys()
 
 
 @pytest.mark.parametrize("interfere", [take_over, delete_owner, delete_marker])

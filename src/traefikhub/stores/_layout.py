@@ -20,6 +20,9 @@ _EMPTY_NAME: Final = "%"
 _EMPTY_TABLE: Final = "true"
 """How Traefik's providers spell a table without entries, such as ``compress``."""
 
+_TRAEFIKS: Final = ("http", "tcp", "tls", "udp")
+"""The roots of Traefik's sections. It ignores case, and how many slashes part the words."""
+
 
 def keys_of(key: Key, document: Document) -> dict[str, str]:
     """What one record is in the store: key below the prefix, value.
@@ -91,7 +94,12 @@ def canonical(key: Key, document: Document) -> Document:
 
 
 def key_of(path: str) -> Key | None:
-    """The record that a key below the prefix belongs to; None if it is nobody's."""
+    """The record that a key below the prefix belongs to; None if it is nobody's.
+
+    A key too short for a record, somebody else's or a "folder" of consul's, is one by itself if it
+    lies where Traefik reads, so that a repair deletes it: a single ``http/x`` or ``udp/`` keeps
+    Traefik from reading anything (docs/traefik-facts.md).
+    """
     parts = path.split("/")
     if is_private(parts[0]):
         if len(parts) != 3 or not parts[2]:  # a key of somebody else's, or a "folder" of consul's
@@ -100,7 +108,11 @@ def key_of(path: str) -> Key | None:
     # A list such as tls/certificates has numbers where tables have names.
     if len(parts) > 2 and parts[2].isdecimal() and parts[:2] == ["tls", "certificates"]:
         return Key(parts[0], parts[1])
-    return Key("/".join(parts[:2]), parts[2]) if len(parts) > 3 else None
+    if len(parts) > 3:
+        return Key("/".join(parts[:2]), parts[2])
+    if next(filter(None, parts), "").casefold() in _TRAEFIKS:
+        return Key(parts[0], "/".join(parts[1:]))
+    return None
 
 
 def by_record(flat: Mapping[str, str]) -> dict[Key, dict[str, str]]:
