@@ -13,6 +13,7 @@ import pytest
 
 from conftest import MakeProxy
 from support import Backend, ask, traefik_processes, wait_until
+from traefikhub.traefik import TraefikUnusable
 
 pytestmark = pytest.mark.anyio
 
@@ -64,3 +65,23 @@ async def test_there_is_no_access_log_unless_it_is_asked_for(make_proxy: MakePro
     files = [path for path in Path(proxy.run_dir).iterdir() if path.is_file()]
     assert "access.log" not in {path.name for path in files}
     assert not any(b"SECRET" in path.read_bytes() for path in files)
+
+
+@pytest.mark.parametrize("path", ["/proc/nope/access.log", "logs", "/tmp"])
+async def test_one_that_cannot_be_written_is_told_at_the_start(
+    make_proxy: MakeProxy, tmp_path: Path, path: str
+) -> None:
+    (tmp_path / "run" / "logs").mkdir(parents=True, mode=0o700)
+    proxy = make_proxy(access_log=path)
+    with pytest.raises(TraefikUnusable, match=r"c\.TraefikProxy\.access_log") as caught:
+        await proxy.start()
+    assert path in str(caught.value)
+
+
+async def test_its_directory_is_made(make_proxy: MakeProxy) -> None:
+    proxy = make_proxy(access_log="logs/access.log")
+    await proxy.start()
+    ask(f"{proxy.public_url}/")
+    log = Path(proxy.run_dir) / "logs" / "access.log"
+    wait_until(lambda: lines(log), "a line in the access log")
+    assert log.parent.stat().st_mode & 0o077 == 0

@@ -17,6 +17,7 @@ import pytest
 from conftest import MakeProxy
 from support import Backend, ask, free_port, traefik_processes, wait_until
 from traefikhub import TraefikProxy
+from traefikhub.traefik import TraefikExited
 
 pytestmark = pytest.mark.anyio
 
@@ -217,6 +218,17 @@ async def test_where_too_little_is_known_all_are_active(
         before = datetime.now(timezone.utc)
         assert await used(proxy, "mary") >= before
     assert "c.TraefikProxy.last_activity" in caplog.text
+    # Traefik would send what users ask for there, with all their cookies.
+    assert ("HTTP_PROXY" in caplog.text) == ("traefik_env" in options)
+
+
+async def test_a_start_that_fails_is_not_about_activity(
+    make_proxy: MakeProxy, caplog: pytest.LogCaptureFixture
+) -> None:
+    proxy = make_hub_proxy(make_proxy, extra_static_config={"log": {"nope": 1}})
+    with pytest.raises(TraefikExited):
+        await proxy.start()
+    assert "count as active" not in caplog.text
 
 
 async def test_a_traefik_that_hangs_holds_up_the_end_for_seconds_only(

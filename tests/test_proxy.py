@@ -420,12 +420,15 @@ async def test_traefik_does_not_inherit_the_hubs_secrets(
     make_proxy: MakeProxy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("JUPYTERHUB_CRYPT_KEY", "secret-of-the-hub")
+    # Through these Traefik would send what users ask for, cookies and tokens included.
+    for name in ("HTTP_PROXY", "https_proxy"):
+        monkeypatch.setenv(name, "http://proxy.test:3128")
     proxy = make_proxy(traefik_env={"MY_DNS_TOKEN": "for-traefik"})
     await proxy.start()
     (process,) = traefik_processes(tmp_path / "run")
     environ = process.environ()
     assert environ["MY_DNS_TOKEN"] == "for-traefik"
-    assert "JUPYTERHUB_CRYPT_KEY" not in environ
+    assert not {"JUPYTERHUB_CRYPT_KEY", "HTTP_PROXY", "https_proxy"} & environ.keys()
 
 
 async def test_extra_configuration_merges_last(make_proxy: MakeProxy, backend: MakeBackend) -> None:

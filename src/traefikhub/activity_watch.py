@@ -22,9 +22,12 @@ from traefikhub.traefik.metrics import MetricsUnavailable, Scrape
 
 __all__ = ["ActivityWatch", "LocalTraefik"]
 
-_INTERVAL: Final = 10.0
+_SHORTEST: Final = 1.0
+_LONGEST: Final = 10.0
 """Seconds between looks at connections. On plain http an answer that is broken off between two of
-them is seen nowhere."""
+them is seen by neither these nor the counters."""
+_SHARE: Final = 100
+"""Looks at many connections are rarer: one hundredth of the time at most goes into them."""
 
 _RESOLVE_SECONDS: Final = 5.0
 _LAST_SECONDS: Final = 3.0
@@ -95,12 +98,15 @@ class ActivityWatch:
             )
 
     async def _run(self) -> None:
+        took = 0.0
         with self._scope:
             while True:
-                await anyio.sleep(_INTERVAL)
+                await anyio.sleep(min(max(_SHORTEST, _SHARE * took), _LONGEST))
                 try:
                     async with self._looking:
+                        began = time.monotonic()
                         await self._look()
+                        took = time.monotonic() - began
                 except Exception:
                     self._log.exception("A look at the connections of Traefik failed")
 

@@ -78,7 +78,8 @@ class TraefikProxy(Proxy):  # type: ignore[misc]
         key_trait=Unicode(),
         value_trait=Unicode(),
         help="""Environment variables for Traefik, e.g. for its certificate resolvers. Of the
-        Hub's own environment only harmless ones are passed on (PATH, HOME, TZ, proxies, …).""",
+        Hub's own environment only harmless ones are passed on (PATH, HOME, TZ, …); not
+        HTTP_PROXY and HTTPS_PROXY, through which Traefik would send all traffic of users.""",
     ).tag(config=True)
 
     traefik_log_level = CaselessStrEnum(

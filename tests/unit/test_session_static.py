@@ -47,6 +47,8 @@ def test_metrics_on_an_entry_point_of_the_admins_are_there(
         ({}, {}, ""),
         ({}, {"HTTP_PROXY": ""}, ""),
         ({}, {"http_proxy": "http://proxy:3128"}, "http_proxy"),
+        ({}, {"HTTPS_PROXY": "http://proxy:3128", "NO_PROXY": "10.0.0.0/8"}, "HTTPS_PROXY"),
+        ({}, {"HTTP_PROXY": "http://proxy:3128", "NO_PROXY": "*"}, ""),
         ({"metrics": {"prometheus": {"addServicesLabels": False}}}, {}, "addServicesLabels"),
         (
             {"entryPoints": {"http": {"observability": {"metrics": False}}}},

@@ -29,7 +29,7 @@ from traefikhub.session._parts import (
 )
 from traefikhub.session._records import base_records
 from traefikhub.session._settings import SessionSettings
-from traefikhub.session._static import as_toml, why_blind, with_extra
+from traefikhub.session._static import as_toml, http_proxy_of, why_blind, with_extra
 from traefikhub.stores import Document, Records, Snapshot
 from traefikhub.threads import in_thread
 from traefikhub.traefik import (
@@ -56,7 +56,7 @@ from traefikhub.traefik.checks import (
 )
 from traefikhub.traefik.ports import listen_address, require_apart, require_free
 from traefikhub.traefik.process import last_words
-from traefikhub.traefik.rundir import RunDir, write_private
+from traefikhub.traefik.rundir import RunDir, require_appendable, write_private
 from traefikhub.traefik.supervisor import Supervisor
 from traefikhub.writer import RouteWriter
 
@@ -66,10 +66,10 @@ _USERS_SETTING: Final = "c.JupyterHub.bind_url"
 
 _PASSED_ON: Final = {
     *("PATH", "HOME", "USER", "LANG", "LC_ALL", "TZ", "TMPDIR", "SSL_CERT_FILE", "SSL_CERT_DIR"),
-    *("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy"),
     *("GODEBUG", "GOGC", "GOMAXPROCS", "GOMEMLIMIT"),
 }
-"""Of the Hub's environment, which may hold its secrets, Traefik gets these alone."""
+"""Of the Hub's environment, which may hold its secrets, Traefik gets these alone. Not HTTP_PROXY:
+Traefik would send all that users ask through it, cookies and tokens included."""
 
 _SAVE_SECONDS: Final = 5.0
 
@@ -118,6 +118,12 @@ async def start_traefik(settings: SessionSettings, stack: AsyncExitStack) -> Pro
     await writer.restore(snapshot)
     env = {name: os.environ[name] for name in _PASSED_ON & os.environ.keys()}
     env |= settings.traefik_env
+    if proxied := http_proxy_of(env):
+        settings.log.warning(
+            "c.TraefikProxy.traefik_env has %s: Traefik asks that for users' servers, with all "
+            "cookies and tokens. Add NO_PROXY with their networks, or '*'.",
+            proxied,
+        )
 
     watch: ActivityWatch | None = None
     if settings.last_activity:
@@ -145,14 +151,14 @@ async def start_traefik(settings: SessionSettings, stack: AsyncExitStack) -> Pro
         restarted,
     )
     stack.push_async_callback(supervisor.aclose)
-    if watch:
-        watch.run()
-        stack.push_async_callback(watch.aclose)
     if not settings.keep_running:
         # JupyterHub skips stop() when its own start fails later on.
         atexit.register(supervisor.terminate)
         stack.callback(atexit.unregister, supervisor.terminate)
     await _first_live(writer, supervisor.process)
+    if watch:
+        watch.run()
+        stack.push_async_callback(watch.aclose)
     supervisor.watch()
     writer.run()
     stack.push_async_callback(writer.aclose)
@@ -201,6 +207,9 @@ async def _take_over(settings: SessionSettings, plan: _Plan, stack: AsyncExitSta
         settings.log.warning("Ended Traefik %d, left running by a Hub that was killed", ended)
     await in_thread(require_free, plan.address, _USERS_SETTING)
     await in_thread(require_free, plan.api_address, API_SETTING)
+    if settings.access_log:
+        path = run_dir.path / settings.access_log
+        await in_thread(require_appendable, path, "c.TraefikProxy.access_log")
     return run_dir
 
 

@@ -11,7 +11,7 @@ from traefikhub.stores import Document
 from traefikhub.table import merge
 from traefikhub.traefik import TraefikUnusable
 
-__all__ = ["as_toml", "why_blind", "with_extra"]
+__all__ = ["as_toml", "http_proxy_of", "why_blind", "with_extra"]
 
 _HTTP_PROXIES: Final = ("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy")
 """With one of these, Traefik's connections don't lead to the targets."""
@@ -42,6 +42,13 @@ def as_toml(config: Document) -> str:
         ) from error
 
 
+def http_proxy_of(env: Mapping[str, str]) -> str:
+    """The variable by which Traefik sends requests for users' servers elsewhere; empty if none."""
+    if "*" in (env.get("NO_PROXY") or env.get("no_proxy") or "").split(","):
+        return ""
+    return next((name for name in _HTTP_PROXIES if env.get(name)), "")
+
+
 def why_blind(config: Document, entry_point: str, env: Mapping[str, str]) -> str:
     """Why Traefik's counters and connections don't tell what is used; empty if they do.
 
@@ -49,9 +56,8 @@ def why_blind(config: Document, entry_point: str, env: Mapping[str, str]) -> str
         config: static, with the admin's part.
         env: Traefik's environment.
     """
-    for name in _HTTP_PROXIES:
-        if env.get(name):
-            return f"Traefik has {name} in its environment"
+    if proxied := http_proxy_of(env):
+        return f"traefik_env has {proxied}"
     match config:
         case {"metrics": {"prometheus": {"addServicesLabels": True}}}:
             pass

@@ -14,7 +14,7 @@ from typing import Final
 
 from traefikhub.traefik._errors import TraefikUnusable
 
-__all__ = ["RunDir"]
+__all__ = ["RunDir", "require_appendable", "write_private"]
 
 _SETTING: Final = "c.TraefikProxy.run_dir"
 
@@ -106,4 +106,18 @@ def write_private(path: Path, text: str, setting: str = _SETTING) -> None:
     except OSError as error:
         with suppress(OSError):
             os.unlink(temporary)
+        raise TraefikUnusable(f"{path} can't be written: {error.strerror} ({setting})") from error
+
+
+def require_appendable(path: Path, setting: str) -> None:
+    """Make a private file that can be written at its end, with its directory, or find it so:
+    Traefik tells of one that can't in its own log only.
+
+    Raises:
+        TraefikUnusable: it can't be written.
+    """
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600))
+    except OSError as error:
         raise TraefikUnusable(f"{path} can't be written: {error.strerror} ({setting})") from error
