@@ -28,7 +28,8 @@ def read(text: bytes) -> tuple[Content, Snapshot]:
     """The content of a file, and what it means.
 
     Raises:
-        TextError: it is broken, cut short, or something else than this store writes.
+        ForeignText: it is something else than this store writes.
+        TextError: it is broken or cut short.
     """
     if found := _read_as_written(text):
         return found

@@ -26,13 +26,14 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-__all__ = ["END", "HEADER", "TextError", "ending", "heading", "parse", "render"]
+__all__ = ["END", "HEADER", "ForeignText", "TextError", "ending", "heading", "parse", "render"]
 
 HEADER: Final = b"# Written by traefikhub, and rewritten with every change of a route.\n"
 END: Final = Key("jupyterhub/meta", "traefikhub__end")
 """The last table of the file. Its absence tells that the file was cut short or is not ours."""
 
 _INT64: Final = range(-(2**63), 2**63)
+_LISTED: Final = 4
 
 
 class TextError(ValueError):
@@ -44,6 +45,10 @@ class TextError(ValueError):
     def __init__(self, line: int, why: str) -> None:
         super().__init__(why)
         self.line = line
+
+
+class ForeignText(TextError):
+    """It never was: another program wrote it, or an admin."""
 
 
 def render(key: Key, document: Document) -> bytes:
@@ -159,12 +164,19 @@ def parse(content: bytes) -> Snapshot:
     """What a file says.
 
     Raises:
-        TextError: it is broken, cut short, or something else than this store writes.
+        ForeignText: it is something else than this store writes.
+        TextError: it is broken or cut short.
     """
+    ours = _may_be_ours(content)
     try:
         tree = tomllib.loads(content.decode("utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise TextError(_line_of(error, content), str(error)) from error
+        line = _line_of(error, content)
+        if not ours:
+            raise ForeignText(line, f"it is no TOML ({error})") from error
+        raise TextError(line, str(error)) from error
+    if not ours:
+        raise ForeignText(1, f"it holds {_listed(tree)}")
     documents = {
         Key(section, name): document
         for section, table in _sections(tree)
@@ -175,8 +187,7 @@ def parse(content: bytes) -> Snapshot:
     # The number, too, may have lost its last digits.
     if type(end) is not int or end < 1 or marker != Batch(end).marker[1]:
         raise TextError(
-            content.count(b"\n") + 1,
-            "the end mark is missing: the file was cut short, or traefikhub did not write it",
+            content.count(b"\n") + 1, "the end mark is missing: the file was cut short or edited"
         )
     records: dict[Key, Document] = {}
     for key, document in documents.items():
@@ -190,6 +201,24 @@ def parse(content: bytes) -> Snapshot:
             line = _line_holding(content, key)
             raise TextError(line, f"[{key.section}] {key.name}: {error}") from error
     return Snapshot(records, end)
+
+
+def _may_be_ours(content: bytes) -> bool:
+    """Whether a file of this store may have been cut short or edited to this. A disk that fails
+    leaves zeros."""
+    if HEADER.startswith(content.strip(b"\0\t\n\r ")):
+        return True
+    return HEADER.rstrip() in content or END.name.encode() in content
+
+
+def _listed(tree: dict[str, Any]) -> str:
+    """What stands at the top, without values: they may be secrets."""
+    names = [
+        f"[{name}]" if isinstance(value, dict | list) else name for name, value in tree.items()
+    ]
+    if not names:
+        return "nothing"
+    return ", ".join(names[:_LISTED]) + (", …" if len(names) > _LISTED else "")
 
 
 def _sections(tree: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -32,7 +32,7 @@ from traefikhub_backends._ownership import Ownership
 from traefikhub_backends._toml_content import Content
 from traefikhub_backends._toml_disk import Directory, Signature
 from traefikhub_backends._toml_read import read
-from traefikhub_backends._toml_text import TextError, render
+from traefikhub_backends._toml_text import ForeignText, TextError, render
 
 __all__ = ["TomlFileStore"]
 
@@ -204,6 +204,14 @@ class TomlFileStore(RouteStore):
 
     def _corrupt(self, text: bytes, error: TextError) -> StoreCorrupt:
         kept = f"; {self._keep_aside(text, self._claim.directory)}" if self._claim else ""
+        if isinstance(error, ForeignText):
+            return StoreCorrupt(
+                f"{self._file} was not written by traefikhub: {error}. Nothing was overwritten"
+                f"{kept}. The routes need a file of their own: set {_SETTING} to another one, or "
+                f"move {self._file} away. What that tells Traefik beside routes belongs into "
+                "c.TraefikProxy.extra_dynamic_config; routes needn't be taken along, the Hub adds "
+                "those of running servers again."
+            )
         return StoreCorrupt(
             f"{self._file}, line {error.line}: {error}. Nothing was overwritten{kept}. Mend that "
             f"line, or remove {self._file} to begin with an empty table: the Hub adds the routes "

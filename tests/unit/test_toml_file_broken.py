@@ -124,7 +124,62 @@ async def test_what_is_not_our_file_never_counts_as_an_empty_table(
     path.write_bytes(content)
     message = await refusal(path)
     assert str(path) in message
-    assert re.search(r"line \d+", message)
+    assert "line " in message or "was not written by traefikhub" in message
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        ('[http.routers.x]\nrule = "Path(`/x`)"\n[tls.options.a]\n', "it holds [http], [tls]."),
+        ('[[tls.certificates]]\ncertFile = "/s3cret"\n', "it holds [tls]."),
+        ('debug = "s3cret"\n[api]\n[log]\n[ping]\n[entryPoints.web]\n',
+         "it holds debug, [api], [log], [ping], …."),
+        ("# to be filled in\n", "it holds nothing."),
+        ("http:\n  routers:\n    x: s3cret\n", "it is no TOML ("),
+        ('{"http": {"routers": {}}}', "it is no TOML ("),
+        ("[jupyterhub.routes.router__2F]\nrouter = 's3cret'\n", "it holds [jupyterhub]."),
+    ],
+    ids=["dynamic", "certificates", "static", "comment", "yaml", "json", "earlier-proxy"],
+)  # fmt: skip
+async def test_a_file_of_somebody_else_names_the_settings_that_mend_it(
+    path: Path, content: str, why: str
+) -> None:
+    path.write_text(content)
+    message = await refusal(path)
+    assert f"{path} was not written by traefikhub: {why}" in message
+    assert "c.TomlFileStore.path" in message
+    assert "c.TraefikProxy.extra_dynamic_config" in message
+    assert "s3cret" not in message
+    assert "Mend that line" not in message
+    (aside,) = path.parent.glob("routes.toml.broken-*")
+    assert str(aside) in message
+
+
+async def test_what_is_left_of_our_own_file_is_no_file_of_somebody_else(
+    path: Path, good: bytes
+) -> None:
+    for content in (
+        *(good[:length] for length in range(len(good) - 2)),
+        *(good[start:] + b"oops" for start in range(0, good.rindex(b"traefikhub__end"), 7)),
+        bytes(len(good)),
+    ):
+        path.write_bytes(content)
+        store = TomlFileStore(path=str(path))
+        await store.open(read_only=True)
+        with pytest.raises(StoreCorrupt, match=r"line \d+: .*Mend that line, or remove"):
+            await store.load()
+
+
+async def test_a_file_put_in_place_of_ours_while_the_hub_runs_is_kept_aside(path: Path) -> None:
+    async with TomlFileStore(path=str(path)) as store:
+        await store.apply(Batch(1, RECORDS))
+        path.write_text("[http.routers.x]\n")
+        with pytest.raises(StoreCorrupt, match="was not written by traefikhub"):
+            await store.load()
+        await store.apply(Batch(2))
+        assert await store.load() == Snapshot(RECORDS, 2)
+    (aside,) = path.parent.glob("routes.toml.broken-*")
+    assert aside.read_text() == "[http.routers.x]\n"
 
 
 async def test_line_numbers_of_bytes_that_are_no_text(path: Path, good: bytes) -> None:
