@@ -18,7 +18,7 @@ import websocket
 from hubs import Hub
 from servers.consul import ConsulServer
 from servers.etcd import EtcdServer
-from support import wait_until
+from support import free_port, wait_until
 
 
 class Browser:
@@ -165,3 +165,25 @@ def test_a_server_that_was_killed(hub_directory: Path) -> None:
         assert mary.xsrf("/hub/") == token, "the forms of mary's open pages fail from now on"
         program = mary.get("/user/mary/api/kernels", headers={"Accept": "application/json"})
         assert (program.status_code, "<" in program.text) == (503, False)
+
+
+def test_a_hub_that_moves(hub_directory: Path) -> None:
+    """Started again at another address, it is found there: by its own routes and by error pages."""
+    old, new, nobody = (f"http://127.0.0.1:{free_port()}" for _ in range(3))
+    routed = {"TraefikProxy.extra_routes": {"/nobody/": nobody}}
+    hub = Hub(hub_directory, {"JupyterHub.hub_bind_url": old} | routed)
+    for hub_url in (old, new):
+        with hub.config.open("a") as config:
+            config.write(f"c.JupyterHub.hub_bind_url = {hub_url!r}\n")
+        with hub.running():
+            assert hub.api("GET", "proxy")["/"]["target"] == hub_url
+            stranger = Browser(hub)
+            for path in ("/hub/login", "/", "/user/mary/lab"):  # its own router, and the route /
+                assert stranger.get(path).url.startswith(f"{hub.url}/hub/login")
+            answer = stranger.get("/nobody/", headers={"Accept": "text/html"})
+            assert answer.status_code == 503
+            assert "<title>JupyterHub</title>" in answer.text
+            if hub_url == new:  # that was not where it had been
+                with pytest.raises(requests.ConnectionError):
+                    requests.get(old, timeout=5)
+    assert "Traceback" not in hub.log()

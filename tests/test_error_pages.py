@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterator
 from functools import partial
 from types import SimpleNamespace
@@ -131,18 +132,62 @@ async def test_a_servers_own_bad_gateway_passes_to_programs(
         assert (answer.status_code, answer.json()["name"]) == (503, "hub")
 
 
+@pytest.mark.parametrize(
+    ("routing", "below"), [("tree", ""), ("tree", "/jhub/hub/static/"), ("flat", "")]
+)
 async def test_without_a_hub_there_is_a_short_page_and_no_loop(
-    make_proxy: MakeProxy,
+    make_proxy: MakeProxy, routing: str, below: str
 ) -> None:
     nobody = f"http://127.0.0.1:{free_port()}"
-    proxy = make_proxy(hub=hub_at(nobody))
+    proxy = make_proxy(hub=hub_at(nobody), routing=routing)
     await proxy.start()
     await proxy.add_hub_route(proxy.hub)
-    await proxy.add_route("/jhub/user/gone/", nobody, {})
-    for path in ("user/gone/lab", "user/other/lab", "hub/home", ""):
+    for routespec in ("/jhub/user/gone/", below):
+        if routespec:
+            await proxy.add_route(routespec, nobody, {})
+    for path in ("user/gone/lab", "user/other/lab", "hub/home", "hub/static/x", ""):
         answer = await get(f"{proxy.public_url}/jhub/{path}", BROWSER)
         assert answer.status_code in (502, 503), path
         assert len(answer.text) < 100
+
+
+async def test_a_hub_that_says_nothing_holds_up_nobody(make_proxy: MakeProxy) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as hung:  # accepts, and that is all
+        url = f"http://127.0.0.1:{hung.getsockname()[1]}"
+        proxy = make_proxy(hub=hub_at(url))
+        await proxy.start()
+        await proxy.add_hub_route(proxy.hub)
+        await proxy.add_route("/jhub/user/gone/", f"http://127.0.0.1:{free_port()}", {})
+        answer = await get(f"{proxy.public_url}/jhub/user/gone/lab", BROWSER)
+        assert answer.status_code in (502, 503, 504)
+        assert len(answer.text) < 100
+
+
+@pytest.mark.parametrize(
+    ("routing", "others", "status"),
+    [
+        ("tree", [], 502),
+        ("tree", ["/jhub/user/hub/", "/jhub/services/x/"], 502),
+        ("tree", ["mary.hub.test/jhub/user/mary/"], 502),
+        ("flat", [], 503),
+        ("tree", ["/jhub/hub/static/"], 503),
+        ("tree", ["/jhub/hub/"], 502),
+        ("tree", ["mary.hub.test/"], 503),
+    ],
+)
+async def test_when_the_hubs_own_pages_stand_above_the_three(
+    make_proxy: MakeProxy, hub: Backend, routing: str, others: list[str], status: int
+) -> None:
+    """Then its own 502 passes; below them a browser gets the error page for it."""
+    hosts = any(routespec[0] != "/" for routespec in others)
+    app = hub_app(subdomain_host="http://hub.test" if hosts else "")
+    proxy = make_proxy(hub=hub_at(hub.url), routing=routing, app=app)
+    await proxy.start()
+    for routespec in ("/", *others):
+        await proxy.add_route(routespec, hub.url, {})
+    for asked, answered in ((200, 200), (404, 404), (502, status)):
+        own = await get(f"{proxy.public_url}/jhub/hub/home?status={asked}", BROWSER)
+        assert (own.status_code, own.json()["name"]) == (answered, "hub")
 
 
 @pytest.mark.parametrize("users", [1, 100])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +14,7 @@ from urllib.parse import urlsplit
 
 import anyio
 import pytest
+from traitlets.config import Config
 
 from conftest import MakeProxy
 from support import Backend, ask, run_traefik
@@ -89,6 +91,27 @@ async def test_a_traefik_that_is_not_there_is_told_and_tried_again(
         await proxy.get_all_routes()
     with external(proxy, tmp_path):
         assert await proxy.get_all_routes() == {}
+
+
+async def test_what_is_said_of_options_is_said_once(
+    make_proxy: MakeProxy, caplog: pytest.LogCaptureFixture
+) -> None:
+    """While Traefik can't be reached, each use of the proxy tries anew."""
+    config = Config()
+    config.TraefikEtcdProxy.etcd_url = "http://127.0.0.1:2379"
+    config.EtcdStore.prefix = "hub-a"
+    proxy = make_proxy(
+        should_start=False,
+        check_route_timeout=0.2,
+        config=config,
+        log=logging.getLogger("traefikhub-test"),
+    )
+    for _ in range(3):
+        with pytest.raises(NotLive):
+            await proxy.get_all_routes()
+    texts = [each.getMessage() for each in caplog.records if each.levelno == logging.WARNING]
+    assert len([text for text in texts if text.startswith("c.TraefikEtcdProxy.etcd_url")]) == 1
+    assert len([text for text in texts if text.startswith("c.EtcdStore.prefix")]) == 1
 
 
 async def test_error_pages_wait_until_the_version_is_known(

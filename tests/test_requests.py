@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import ssl
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
@@ -184,6 +185,7 @@ async def test_forwarded_headers_of_anybody_are_replaced(
     odd = [field.replace("-", "_").lower() for field in FORWARDED]
     found = await arrived(proxy, f"{PREFIX}/", *odd, "Connection: X-Forwarded-For, X-Real-Ip")
     assert of_one(found) == OWN
+    assert found.all("X-Forwarded-Server") == [socket.gethostname()]
     assert not [name for name, _ in found.fields if "_" in name]
 
 

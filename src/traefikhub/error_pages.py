@@ -31,8 +31,8 @@ __all__ = [
 ]
 
 ERROR_PAGES_SINCE: Final = (3, 7, 0)
-"""The version of Traefik that first knows ``errorRequestHeaders`` and middlewares of services.
-An earlier one refuses a configuration with them as a whole."""
+"""The version of Traefik that first knows middlewares of services. An earlier one refuses a
+configuration with them as a whole."""
 
 ROOTS: Final = ("traefikhub__pages", "traefikhub__jupyter-api", "traefikhub__others")
 """The routers above all others, in the order in which they are tried."""
@@ -41,6 +41,7 @@ _MIDDLEWARES: Final = "http/middlewares"
 _PAGE: Final = "traefikhub__error-page"
 _PLAIN: Final = "traefikhub__plain-error"
 _HEADERS: Final = "traefikhub__error-page-headers"
+_PATIENCE: Final = "10s"
 
 # Sec-Fetch-Mode is there over https and on loopback only, so that Accept must tell most.
 _OPENS_A_PAGE: Final = (
@@ -96,12 +97,20 @@ def error_page_records(pages: HubPages) -> Records:
     services: dict[str, Document] = {
         _PAGE: {
             "middlewares": [_HEADERS],
-            "loadBalancer": {"servers": [{"url": pages.url}], "passHostHeader": True},
+            "loadBalancer": {
+                "servers": [{"url": pages.url}],
+                "passHostHeader": True,
+                "serversTransport": _PAGE,
+            },
         },
         # Without servers, Traefik answers in plain text.
         _PLAIN: {"loadBalancer": {"passHostHeader": True}},
     }
-    records: dict[Key, Document] = {}
+    # A Hub that hangs must not hold up whoever waits for the page.
+    limits: dict[str, Document] = {"dialTimeout": _PATIENCE, "responseHeaderTimeout": _PATIENCE}
+    records: dict[Key, Document] = {
+        Key("http/serversTransports", _PAGE): {"forwardingTimeouts": limits}
+    }
     for name, document in middlewares.items():
         records[Key(_MIDDLEWARES, name)] = document
     for name, document in services.items():

@@ -118,6 +118,20 @@ def test_a_batch_without_puts_and_deletes_is_false() -> None:
     assert Batch(1, deletes=frozenset({A}))
 
 
+def nested(levels: int) -> Document:
+    document: Document = "the end"
+    for level in range(levels):
+        document = [document] if level % 2 else {"x": document}
+    return document
+
+
+def test_a_document_that_python_could_not_read_again_is_refused() -> None:
+    check_document(nested(100))
+    for levels in (101, 5_000, 200_000):
+        with pytest.raises(ValueError, match="levels deep"):
+            check_document(nested(levels))
+
+
 def test_the_marker_shows_the_generation_as_a_header() -> None:
     key, document = Batch(42).marker
     assert key == GENERATION_MARKER

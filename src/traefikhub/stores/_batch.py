@@ -61,12 +61,19 @@ def _check_section(section: str) -> None:
         raise ValueError(f"{section!r} is no section: one or two words, joined by a slash")
 
 
-def check_document(document: object) -> None:
+_DEEPEST: Final = 100
+"""Levels of a document. Python's own JSON gives up somewhere below a thousand."""
+
+
+def check_document(document: object, _level: int = 0) -> None:
     """Refuse what JSON can't bring back exactly as it was.
 
     Raises:
-        ValueError: a tuple, a name that is no text, NaN, text that is no Unicode, …
+        ValueError: a tuple, a name that is no text, NaN, text that is no Unicode, more than a
+            hundred lists and dicts within each other, …
     """
+    if _level > _DEEPEST:
+        raise ValueError(f"it is nested more than {_DEEPEST} levels deep")
     match document:
         case None | bool() | int():
             pass
@@ -80,13 +87,13 @@ def check_document(document: object) -> None:
                 raise ValueError(f"{document!r} is no Unicode text") from error
         case list():
             for value in document:
-                check_document(value)
+                check_document(value, _level + 1)
         case dict():
             for name, value in document.items():
                 if not isinstance(name, str):
                     raise ValueError(f"the name {name!r} is {type(name).__name__}, not str")
                 check_document(name)
-                check_document(value)
+                check_document(value, _level + 1)
         case _:
             raise ValueError(f"{document!r} is {type(document).__name__}, which JSON lacks")
 
