@@ -14,6 +14,7 @@ import pytest
 from servers.stores import KEY_VALUE_STORES, KeyValueServer, key_value_server
 from support import Backend, free_port, hub_app
 from traefikhub import TraefikProxy
+from wire import WireServers
 
 # A process that a shell has started in the background, or nohup, ignores these, and so would the
 # Hubs that it starts: they would not end when they are told to.
@@ -65,6 +66,14 @@ async def make_proxy(tmp_path: Path) -> AsyncIterator[MakeProxy]:
     yield make
     for proxy in made:
         await proxy.stop()
+
+
+@pytest.fixture
+def servers() -> Iterator[WireServers]:
+    """Servers that see every byte."""
+    made = WireServers()
+    yield made
+    made.close()
 
 
 @pytest.fixture

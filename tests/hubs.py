@@ -48,7 +48,7 @@ class Hub:
         )
 
     @contextmanager
-    def running(self) -> Iterator[None]:
+    def running(self) -> Iterator[subprocess.Popen[bytes]]:
         """Run the Hub; end it as an admin's Ctrl-C would. User servers go on."""
         log = (self.directory / "jupyterhub.log").open("ab")
         process = subprocess.Popen(
@@ -59,7 +59,7 @@ class Hub:
         )
         try:
             wait_until(lambda: self.is_up(process), "the Hub", 60)
-            yield
+            yield process
         finally:
             process.terminate()
             process.wait(30)

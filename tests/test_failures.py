@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import signal
 import socket
 import stat
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import anyio
-import psutil
 import pytest
 from traitlets import TraitError
 
@@ -390,79 +386,6 @@ async def test_another_spelling_of_a_route_is_refused_and_harms_no_other(
         group.start_soon(proxy_with_route.delete_route, first)
     url = f"{proxy_with_route.public_url}{first}"
     assert (await anyio.to_thread.run_sync(ask, url))[1]["name"] == "second"
-
-
-async def test_a_frozen_traefik_costs_a_timeout_and_the_route_is_there_afterwards(
-    make_proxy: MakeProxy, tmp_path: Path, backend: Callable[[str], Backend]
-) -> None:
-    proxy = make_proxy(check_route_timeout=1)
-    await proxy.start()
-    (process,) = traefik_processes(tmp_path / "run")
-    process.send_signal(signal.SIGSTOP)
-    with pytest.raises(NotLive, match=r"generation \d+ .* within"):
-        await proxy.add_route("/user/mary/", backend("mary").url, {})
-    process.send_signal(signal.SIGCONT)
-    await proxy.add_route("/user/mary/", proxy_target(await proxy.get_all_routes()), {})
-    url = f"{proxy.public_url}/user/mary/"
-    assert (await anyio.to_thread.run_sync(ask, url))[0] == 200
-
-
-def proxy_target(routes: dict[str, dict[str, Any]]) -> str:
-    target: str = routes["/user/mary/"]["target"]
-    return target
-
-
-async def test_a_traefik_left_by_a_killed_hub_is_ended_by_the_next(
-    make_proxy: MakeProxy, tmp_path: Path
-) -> None:
-    proxy = make_proxy()
-    code = (
-        "import asyncio, logging, sys\n"
-        "sys.path[:0] = sys.argv[4:]\n"
-        "from support import hub_app\n"
-        "from traefikhub import TraefikProxy\n"
-        "async def main():\n"
-        "    proxy = TraefikProxy(app=hub_app(), run_dir=sys.argv[1], public_url=sys.argv[2],\n"
-        "                         traefik_api_url=sys.argv[3], grace_seconds=1)\n"
-        "    await proxy.start()\n"
-        "    await proxy.add_route('/user/mary/', 'http://127.0.0.1:1', {'user': 'mary'})\n"
-        "    print('ready', flush=True)\n"
-        "    await asyncio.sleep(600)\n"
-        "asyncio.run(main())\n"
-    )
-    killed = subprocess.Popen(
-        [
-            *(sys.executable, "-c", code),
-            *(proxy.run_dir, proxy.public_url, proxy.traefik_api_url),
-            str(Path(__file__).parent),
-        ],
-        stdout=subprocess.PIPE,
-    )
-    assert killed.stdout is not None
-    assert killed.stdout.readline() == b"ready\n"
-    killed.kill()
-    killed.wait()
-    killed.stdout.close()
-    (left,) = traefik_processes(tmp_path / "run")
-    await proxy.start()
-    assert not left.is_running() or left.status() == psutil.STATUS_ZOMBIE
-    assert list(await proxy.get_all_routes()) == ["/user/mary/"]
-
-
-async def test_a_reused_process_id_is_never_signalled(
-    make_proxy: MakeProxy, tmp_path: Path
-) -> None:
-    bystander = subprocess.Popen(["sleep", "600"])
-    try:
-        run_dir = tmp_path / "run"
-        run_dir.mkdir()
-        state = f'{{"pid": {bystander.pid}, "started": 1.0}}'
-        (run_dir / "traefik.pid.json").write_text(state)
-        await make_proxy().start()
-        assert bystander.poll() is None
-    finally:
-        bystander.kill()
-        bystander.wait()
 
 
 async def test_nothing_of_a_failed_start_hinders_the_next(make_proxy: MakeProxy) -> None:

@@ -206,13 +206,6 @@ async def put_all(proxy: TraefikProxy, servers: WireServers, specs: Mapping[str,
             group.start_soon(proxy.add_route, spec, servers.add(name), {"name": name})
 
 
-@pytest.fixture
-def servers() -> Iterator[WireServers]:
-    made = WireServers()
-    yield made
-    made.close()
-
-
 def test_jupyterhub_accepts_these_names() -> None:
     validate = Authenticator().validate_username
     assert not [name for name in all_names() if not validate(name)]

@@ -483,3 +483,18 @@ async def test_what_a_routes_router_cannot_say_does_not_cost_the_route(
     assert [line.split()[1] for line in told] == [
         f"http.routers.g_user_mary.{name}" for name in ("entryPoints", "observability", "tls")
     ]
+
+
+async def test_a_check_that_meets_drift_decides_on_what_is_put_right(
+    make_proxy: MakeProxy, backend: MakeBackend, tmp_path: Path
+) -> None:
+    """A route that should be gone must not come back by the repair of what it was decided upon."""
+    hub = SimpleNamespace(routespec="/", host=backend("hub").url, base_url="/hub/")
+    proxy = make_proxy(app=hub_app(hub=hub), hub=hub, store_check_interval=0)
+    await proxy.start()
+    await proxy.add_route("/user/mary/", backend("mary").url, {"user": "mary"})
+    (tmp_path / "run" / "routes.toml").unlink()
+    routes = await proxy.get_all_routes()
+    assert routes == {}
+    await proxy.check_routes({}, {}, routes)
+    assert list(await proxy.get_all_routes()) == ["/"]

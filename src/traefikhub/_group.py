@@ -10,6 +10,7 @@ from typing import Final
 
 import anyio
 
+from traefikhub.stores import StoreUnavailable
 from traefikhub.table import Route
 
 __all__ = ["Group", "Question", "WaitLive", "already_stored"]
@@ -30,12 +31,16 @@ def already_stored() -> threading.Event:
 
 
 class Group:
-    """Changes that go out together, and what became of them."""
+    """Changes that go out together, and what became of them.
+
+    in_vain: why the store couldn't be read while they waited for that, if it couldn't.
+    """
 
     def __init__(self) -> None:
         self.changes: dict[str, Route | None] = {}
         self.done = anyio.Event()
         self.error: Exception | None = None
+        self.in_vain: StoreUnavailable | None = None
         self.refused: dict[str, Exception] = {}
 
     def finish(self, error: Exception | None = None) -> None:

@@ -80,15 +80,25 @@ class Reports:
             self._log.debug("Changes of routes failed again: %d. %s", changes, error)
         else:
             self._failing = True
-            self._log.error("Changes of routes failed: %d. %s", changes, error)
+            what = f"Changes of routes failed: {changes}." if changes else "A repair failed."
+            self._log.error("%s %s", what, error)
+
+    def served_anew(self, generation: int) -> None:
+        """A Traefik that was started again has all routes."""
+        self._log.info("Traefik serves the routes again (generation %d)", generation)
 
     def corrupt(self, error: Exception) -> None:
         """The store broke while the Hub runs."""
+        if self.fenced:
+            return
         self._metrics.drift()
         self._log.error("Will repair the stored routes: %s", error)
 
     def drifted(self, found: Snapshot, expected: int, repairs: Batch) -> None:
-        """The store holds something else than what was written."""
+        """The store holds something else than what was written. It is another's business, if that
+        has taken over."""
+        if self.fenced:
+            return
         self._metrics.drift()
         self._log.warning(
             "The stored routes are not what was written last (generation %d, expected %d): "
@@ -108,4 +118,4 @@ def _records(batch: Batch) -> str:
     keys = sorted((key.section, key.name) for key in (*batch.puts, *batch.deletes))
     named = ", ".join(f"{section} {name}" for section, name in keys[:_NAMED])
     more = f" and {len(keys) - _NAMED} more" if len(keys) > _NAMED else ""
-    return f"records: {len(keys)}" + (f" ({named}{more})" if keys else "")
+    return f"records: {len(keys)} ({named}{more})" if keys else "the generation"

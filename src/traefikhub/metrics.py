@@ -21,6 +21,7 @@ from prometheus_client.registry import Collector
 
 from traefikhub.stores import FencedError, RecordRefused, StoreCorrupt, StoreUnavailable
 from traefikhub.traefik import NotLive
+from traefikhub.traefik.supervisor import TraefikState
 
 __all__ = ["Health", "Metrics", "Standing", "StoreCall", "metrics_of_hub"]
 
@@ -187,10 +188,15 @@ class Metrics:
         """
         self._standing.look = WeakMethod(look)
 
+    def show_traefik(self, look: Callable[[], TraefikState]) -> None:
+        """As ``show``, for the Traefik that the Hub started."""
+        self._standing.look_at_traefik = WeakMethod(look)
+
 
 class _StandingCollector(Collector):
     def __init__(self) -> None:
         self.look: WeakMethod[Callable[[], Standing]] | None = None
+        self.look_at_traefik: WeakMethod[Callable[[], TraefikState]] | None = None
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
         look = self.look() if self.look else None
@@ -213,7 +219,19 @@ class _StandingCollector(Collector):
             live.add_metric([], standing.live)
             for state in Health:
                 health.add_metric([state.value], float(state is standing.health))
-        yield from (routes, stored, live, health)
+        yield from (routes, stored, live, health, self._traefik())
+
+    def _traefik(self) -> GaugeMetricFamily:
+        look = self.look_at_traefik() if self.look_at_traefik else None
+        gauge = GaugeMetricFamily(
+            "traefikhub_traefik_state",
+            "1 for the state of the Traefik that the Hub started, 0 for others",
+            labels=["state"],
+        )
+        if look:
+            for state in TraefikState:
+                gauge.add_metric([state.value], float(state is look()))
+        return gauge
 
 
 def _kind(error: Exception) -> str:

@@ -214,12 +214,29 @@ class TraefikProxy(Proxy):  # type: ignore[misc]
     grace_seconds = Integer(
         3,
         min=0,
-        help="""Seconds that open connections may outlive the order to stop Traefik. One open
+        help="""Seconds that open connections may go on when the Hub stops Traefik. One open
         notebook makes every stop last that long.""",
+    ).tag(config=True)
+
+    drain_seconds = Integer(
+        60,
+        min=0,
+        help="""Seconds that open connections may go on when a Hub finds a Traefik of an earlier
+        one, and replaces it because its configuration or program changed. New requests go to
+        the new one meanwhile. At least ``grace_seconds``.""",
     ).tag(config=True)
 
     check_route_timeout = Float(
         30.0, help="Seconds to wait until Traefik serves a changed route."
+    ).tag(config=True)
+
+    store_check_interval = Float(
+        2.0,
+        min=0,
+        help="""Seconds between two looks at whether the store still holds what was written.
+        What somebody else changed is put right then. A look costs a millisecond; where it takes
+        longer, it is taken more rarely. 0: only when JupyterHub checks its routes, every five
+        minutes.""",
     ).tag(config=True)
 
     def __init__(self, **kwargs: Any) -> None:
@@ -263,7 +280,8 @@ class TraefikProxy(Proxy):  # type: ignore[misc]
             StoreError: the store can't be found, read or written.
             ValueError: an option makes no sense.
 
-        Whatever it raises, no process, lock or port is left behind.
+        Whatever it raises, no process, lock or port is left behind. A Traefik that an earlier Hub
+        left running goes on.
         """
         if getattr(self.app, "internal_ssl", False):
             raise TraefikUnusable(
@@ -340,7 +358,9 @@ class TraefikProxy(Proxy):  # type: ignore[misc]
             sanitize_path=self.sanitize_path,
             trusted_proxies=tuple(self.trusted_proxies),
             grace_seconds=self.grace_seconds,
+            drain_seconds=self.drain_seconds,
             check_route_timeout=self.check_route_timeout,
+            store_check_interval=self.store_check_interval,
             starts_traefik=self.should_start,
             last_activity=self.last_activity,
             keep_running=not getattr(self.app, "cleanup_proxy", True),
@@ -439,9 +459,13 @@ class TraefikProxy(Proxy):  # type: ignore[misc]
         service_dict: Mapping[Any, Any],
         routes: dict[str, dict[str, Any]] | None = None,
     ) -> None:
-        """Make the routes agree with the Hub, and the stored records with the routes."""
-        await super().check_routes(user_dict, service_dict, routes)
-        await self._require_session().writer.repair()
+        """Make the stored records agree with the routes, and the routes with the Hub.
+
+        ``routes`` is not looked at: what the store had lost, or what somebody else put there, when
+        they were asked for, may be otherwise now.
+        """
+        await (await self._ready()).writer.check()
+        await super().check_routes(user_dict, service_dict, await self.get_all_routes())
 
 
 def _of_every_store(text_of: Callable[[type[RouteStore]], str]) -> Iterator[tuple[str, bool]]:

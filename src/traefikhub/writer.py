@@ -9,8 +9,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import aclosing, asynccontextmanager, contextmanager
 from functools import partial
 from typing import Final
 
@@ -27,10 +27,12 @@ from traefikhub.stores import (
     RouteStore,
     Snapshot,
     StoreCorrupt,
+    StoreUnavailable,
     paused_gc,
 )
 from traefikhub.table import Change, Route, Table, routes_of
 from traefikhub.threads import in_thread
+from traefikhub.traefik import TraefikError
 
 __all__ = ["RouteWriter", "WaitLive", "WriterClosed"]
 
@@ -76,7 +78,9 @@ class RouteWriter:
         self._live_generation = 0
         self._stored_before = 0  # the generation that the batch in flight, if any, follows
         self._uncertain = False  # a batch may or may not have reached the store
+        self._missed = False  # Traefik did not show a batch; somebody may have deleted it
         self._unchecked = False  # the store may have told of a difference that nobody looked at
+        self._anew = False  # another Traefik was started, and not seen yet to serve all this
         self._unmarked = False  # the store lacks the newest generation's marker
         # Held while the store, the table or the repairs change.
         self._storing = anyio.Lock(fast_acquire=True)
@@ -151,8 +155,27 @@ class RouteWriter:
         """
         generation = self._generation
         if self._live_generation < generation:
-            await self._wait_live(generation, already_stored())
-            self._live_generation = generation
+            with self._noting_misses():
+                await self._wait_live(generation, already_stored())
+            self._live_generation = max(self._live_generation, generation)
+        if self._anew:
+            self._anew = False
+            self._reports.served_anew(generation)
+
+    @contextmanager
+    def _noting_misses(self) -> Iterator[None]:
+        try:
+            yield
+        except TraefikError:
+            self._missed = True
+            raise
+
+    def served_anew(self) -> None:
+        """Another Traefik serves now: see that it has all routes. What it has is asked soon, and
+        no change counts as live before."""
+        self._live_generation = 0
+        self._anew = True
+        self._wake.set()
 
     def run(self) -> None:
         """Begin to take changes, in a task of the running event loop."""
@@ -207,9 +230,7 @@ class RouteWriter:
         )
         stored = self._generation if self._in_flight is None else self._stored_before
         behind = self._live_generation < stored
-        return not (busy or behind or self._repairs or self._uncertain or self._unmarked) and (
-            self._table.routes.get(routespec) == route
-        )
+        return not (busy or behind or self._amiss) and (self._table.routes.get(routespec) == route)
 
     async def routes(self) -> Mapping[str, Route]:
         """The routes that the store holds now, by routespec. A difference from what was written
@@ -218,23 +239,32 @@ class RouteWriter:
         Raises:
             StoreUnavailable: it can't be read.
         """
-        async with self._storing:
-            if await self._is_intact():
-                return dict(self._table.routes)
-            # Until it is compared: the store will not tell the same difference twice.
-            self._unchecked = True
-            expected, known, doubt = self._generation, self._repairs, self._uncertain
-            snapshot = await self._load_to_compare()
-            if snapshot is None:
-                return dict(self._table.routes)
-            if not await self._differs(snapshot):
-                self._unchecked = False
-                return dict(self._table.routes)
-            await self._reconcile(snapshot)
-            # Each drift is told once, however often it is seen until it is put right.
-            if not (doubt or (known and known == self._repairs)):
-                self._reports.drifted(snapshot, expected, self._repairs)
-            return await in_thread(routes_of, snapshot.records)
+        try:
+            async with self._storing:
+                return await self._routes_in_store()
+        except StoreUnavailable as error:
+            # Changes that wait for this have waited as long as a store may take.
+            if self._in_flight is not None:
+                self._in_flight.in_vain = error
+            raise
+
+    async def _routes_in_store(self) -> Mapping[str, Route]:
+        if await self._is_intact():
+            return dict(self._table.routes)
+        # Until it is compared: the store will not tell the same difference twice.
+        self._unchecked = True
+        expected, known, doubt = self._generation, self._repairs, self._uncertain
+        snapshot = await self._load_to_compare()
+        if snapshot is None:
+            return dict(self._table.routes)
+        if not await self._differs(snapshot):
+            self._unchecked = False
+            return dict(self._table.routes)
+        await self._reconcile(snapshot)
+        # Each drift is told once, however often it is seen until it is put right.
+        if not (doubt or (known and known == self._repairs)):
+            self._reports.drifted(snapshot, expected, self._repairs)
+        return await in_thread(routes_of, snapshot.records)
 
     async def _load_to_compare(self) -> Snapshot | None:
         """What the store holds; None if it is broken, and a repair of all of it is noted: the table
@@ -250,7 +280,7 @@ class RouteWriter:
             return None
 
     async def _is_intact(self) -> bool:
-        if self._repairs or self._uncertain or self._unchecked or self._unmarked:
+        if self._amiss or self._unchecked:
             return False
         with self._metrics.store(StoreCall.INTACT):
             return await self._store.intact()
@@ -279,11 +309,30 @@ class RouteWriter:
         Raises:
             as ``change``.
         """
-        if self._repairs or self._uncertain or self._unmarked:
+        if self._amiss:
             self._require_running()
+            if self._in_flight is not None:
+                # Which may wait for just this: a generation that somebody deleted.
+                async with self._storing:
+                    await self._settle()
+                    await self._store_changes({})
             group = self._gathering
             self._wake.set()
             await group.wait()
+
+    async def check(self) -> None:
+        """See that the store and Traefik have all routes, and only these; mend what differs.
+
+        Raises:
+            as ``routes`` and ``repair``.
+        """
+        await self.routes()
+        await self.repair()
+
+    @property
+    def _amiss(self) -> bool:
+        """Whether the store is known, or feared, to hold something else than it should."""
+        return bool(self._repairs) or self._uncertain or self._unmarked
 
     async def _reconcile(self, snapshot: Snapshot) -> None:
         """Note what must be written to turn what the store holds into what it should hold."""
@@ -294,7 +343,7 @@ class RouteWriter:
         behind = snapshot.generation < self._generation
         self._unmarked = behind or (snapshot.generation == 0 and bool(snapshot.records))
         self._generation = max(self._generation, snapshot.generation)
-        self._uncertain = self._unchecked = False
+        self._uncertain = self._unchecked = self._missed = False
         if self._repairs:
             self.on_drift()
 
@@ -328,6 +377,8 @@ class RouteWriter:
     async def _commit(self, group: Group) -> None:
         async with aclosing(Question(self._wait_live)) as question:
             async with self._storing:
+                if group.in_vain:
+                    raise group.in_vain
                 await self._settle()
                 try:
                     await self._store_changes(group.changes, question)
@@ -339,14 +390,17 @@ class RouteWriter:
                     await self._store_halves(group.changes, group.refused)
             if question.generation:
                 stored = time.perf_counter()
-                await question.answer()
-                self._live_generation = question.generation
+                with self._noting_misses():
+                    await question.answer()
+                self._live_generation = max(self._live_generation, question.generation)
                 self._metrics.reload(time.perf_counter() - stored)
         await self.wait_live()
 
     async def _settle(self) -> None:
-        """Find out what became of a batch of unknown fate, if there was one."""
-        if self._uncertain and (snapshot := await self._load_to_compare()) is not None:
+        """Find out what became of a batch of unknown fate, or of one that Traefik never showed."""
+        if (self._uncertain or self._missed) and (
+            snapshot := await self._load_to_compare()
+        ) is not None:
             await self._reconcile(snapshot)
 
     async def _store_halves(self, changes: Change, refused: dict[str, Exception]) -> None:

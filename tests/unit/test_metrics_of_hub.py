@@ -7,6 +7,7 @@ import logging
 import timeit
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import anyio
 import anyio.lowlevel
@@ -22,6 +23,8 @@ from traefikhub.stores import (
     StoreUnavailable,
 )
 from traefikhub.traefik import NotLive, TraefikExited, TraefikProcess, TraefikUnusable
+from traefikhub.traefik.api import Sign
+from traefikhub.traefik.running import Known
 from traefikhub.traefik.supervisor import Supervisor
 from traefikhub.writer import RouteWriter
 from unit.memory_store import Hub, MemoryStore, settle
@@ -293,7 +296,7 @@ async def test_names_and_units_follow_prometheus_habits() -> None:
     registry = CollectorRegistry()
     Metrics(registry)
     families = list(registry.collect())
-    assert len(families) == 12
+    assert len(families) == 13
     for family in families:
         assert family.name.startswith("traefikhub_")
         assert family.documentation
@@ -317,11 +320,15 @@ class Mortal(TraefikProcess):
     """A Traefik that has ended already."""
 
     def __init__(self) -> None:
-        pass
+        self.known = Known(1, "long ago", "")
 
     @property
     def pid(self) -> int:
         return 1
+
+    @property
+    def runs(self) -> bool:
+        return False
 
     async def exited(self) -> None:
         await anyio.lowlevel.checkpoint()
@@ -333,7 +340,7 @@ class Mortal(TraefikProcess):
         pass
 
 
-async def test_restarts_are_counted_with_those_that_fail() -> None:
+async def test_restarts_are_counted_with_those_that_fail(tmp_path: Path) -> None:
     registry = CollectorRegistry()
     metrics = Metrics(registry)
     launches = [True, False, True]  # the first start is none
@@ -343,7 +350,11 @@ async def test_restarts_are_counted_with_those_that_fail() -> None:
             raise TraefikUnusable("no such program")
         return Mortal()
 
-    supervisor = Supervisor(launch, LOG, metrics.restart)
+    async def sign() -> Sign:
+        return Sign.ANSWERS
+
+    supervisor = Supervisor(tmp_path, launch, sign, 1.0, LOG, metrics.restart)
+    supervisor.begin()
     supervisor.watch()
     name = "traefikhub_traefik_restarts_total"
     with anyio.fail_after(10):

@@ -78,7 +78,7 @@ def test_options_reach_their_places() -> None:
         entry_point="web",
         log_level="DEBUG",
         sanitize_path=True,
-        grace_seconds=9,
+        drain_seconds=9,
         throttle="2s",
         providers={"etcd": {"endpoints": ["a:1"]}},
     )

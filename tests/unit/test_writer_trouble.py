@@ -391,3 +391,33 @@ async def test_a_refusal_in_the_midst_of_a_batch_is_looked_into() -> None:
             await hub.add("mary")
         await hub.delete("mary")
         assert hub.targets() == {}
+
+
+async def test_what_a_batch_waits_for_is_written_while_it_waits() -> None:
+    """Somebody deleted all after it was stored: Traefik can't show it before that is repaired."""
+    async with running_hub() as hub:
+        await hub.add("mary")
+        hub.live.gate.close()
+        john = hub.begin_to_add("john")
+        await settle()
+        hub.store.records.clear()
+        hub.store.generation = 0
+        await hub.writer.routes()
+        async with anyio.create_task_group() as group:
+            group.start_soon(hub.writer.repair)
+            await settle()
+            assert set(hub.targets()) == {record_name(spec(name)) for name in ("mary", "john")}
+            hub.live.gate.open()
+        assert john.error is None
+
+
+async def test_what_traefik_never_showed_is_looked_into_before_the_next_change() -> None:
+    async with running_hub() as hub:
+        await hub.add("mary")
+        hub.live.failures = [NotLive("somebody deleted it")]
+        with pytest.raises(NotLive):
+            await hub.add("john")
+        hub.store.records.clear()
+        hub.store.generation = 0
+        await hub.add("ada")
+        assert set(hub.targets()) == {record_name(spec(n)) for n in ("mary", "john", "ada")}

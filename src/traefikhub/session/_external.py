@@ -6,17 +6,17 @@ import secrets
 from contextlib import AsyncExitStack
 
 from traefikhub.error_pages import HubPages, leads_to_pages
+from traefikhub.session._activity import watch_external
 from traefikhub.session._parts import (
     API_SETTING,
     POLLING_USER,
     ProxySession,
-    activity_watch,
     api_client,
     checked_extra,
     make_writer,
     open_store,
     pages_for,
-    targets_of,
+    run_writer,
 )
 from traefikhub.session._records import base_records
 from traefikhub.session._settings import SessionSettings
@@ -71,16 +71,10 @@ async def connect_external(settings: SessionSettings, stack: AsyncExitStack) -> 
         snapshot = await settings.store.load()
         writer = await begin(possible)
     await writer.wait_live()
-    writer.run()
-    stack.push_async_callback(writer.aclose)
+    run_writer(settings, writer, stack)
     watch = None
     if settings.last_activity:
-        settings.log.warning(
-            "Of an external Traefik it can't be known which routes are used: all count as active, "
-            "and none is ever idle (c.TraefikProxy.last_activity)"
-        )
-        watch = activity_watch(settings, credentials, None)
-        await watch.restore(targets_of(writer), None)
+        watch = await watch_external(settings, credentials, writer)
     return ProxySession(writer, watch, f"Traefik {version} at {settings.api_url}, run by others")
 
 

@@ -7,19 +7,18 @@ import threading
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from functools import partial
 from typing import Final
 
-from traefikhub.activity_watch import ActivityWatch, LocalTraefik
+from traefikhub.activity_watch import ActivityWatch
 from traefikhub.base import extra_records, without_rule
 from traefikhub.error_pages import ERROR_PAGES_SINCE, HubPages, root_routers
 from traefikhub.rules import parse_routespec
+from traefikhub.self_check import SelfCheck
 from traefikhub.session._settings import SessionSettings
 from traefikhub.stores import GENERATION_HEADER, GENERATION_MARKER, Records, Snapshot
 from traefikhub.table import INHERITED, Route, Table
 from traefikhub.threads import in_thread
 from traefikhub.traefik import Credentials, NotLive, TraefikApi, Version
-from traefikhub.traefik.metrics import scrape
 from traefikhub.tree import RouteTree
 from traefikhub.writer import RouteWriter
 
@@ -27,21 +26,18 @@ __all__ = [
     "API_SETTING",
     "POLLING_USER",
     "ProxySession",
-    "activity_watch",
     "api_client",
     "checked_extra",
     "make_writer",
     "open_store",
     "pages_for",
-    "targets_of",
+    "run_writer",
+    "tls_of",
 ]
 
 API_SETTING: Final = "c.TraefikProxy.traefik_api_url"
 POLLING_USER: Final = "traefikhub"
 """The user as which the proxy itself asks Traefik's API."""
-
-_SCRAPE_SECONDS: Final = 15.0
-"""10,000 routes with traffic of all kinds take some seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,12 +69,13 @@ def api_client(
     settings: SessionSettings, credentials: list[Credentials], stack: AsyncExitStack
 ) -> TraefikApi:
     """A client of Traefik's API, until the stack is closed."""
-    api = TraefikApi(settings.api_url, credentials, tls=_tls(settings))
+    api = TraefikApi(settings.api_url, credentials, tls=tls_of(settings))
     stack.callback(api.close)
     return api
 
 
-def _tls(settings: SessionSettings) -> ssl.SSLContext | None:
+def tls_of(settings: SessionSettings) -> ssl.SSLContext | None:
+    """How to verify an https API; None for plain http."""
     if not settings.api_url.startswith("https:"):
         return None
     tls = ssl.create_default_context()
@@ -162,28 +159,11 @@ def make_writer(
     return RouteWriter(settings.store, make_table, wait_live, settings.log)
 
 
-def activity_watch(
-    settings: SessionSettings, credentials: list[Credentials], traefik: LocalTraefik | None
-) -> ActivityWatch:
-    """What tells when routes were last used.
-
-    Args:
-        traefik: None if too little can be known of it.
-    """
-    return ActivityWatch(
-        traefik,
-        partial(
-            scrape,
-            f"{settings.api_url.rstrip('/')}/metrics",
-            settings.store.provider_name,
-            credentials=credentials,
-            timeout=_SCRAPE_SECONDS,
-            tls=_tls(settings),
-        ),
-        settings.log,
-    )
-
-
-def targets_of(writer: RouteWriter) -> dict[str, str]:
-    """The targets that the writer knows, by routespec."""
-    return {routespec: route.target for routespec, route in writer.known.items()}
+def run_writer(settings: SessionSettings, writer: RouteWriter, stack: AsyncExitStack) -> None:
+    """Let it take changes, and look after the store, until the stack is closed."""
+    writer.run()
+    stack.push_async_callback(writer.aclose)
+    if settings.store_check_interval:
+        check = SelfCheck(writer, settings.log, settings.store_check_interval)
+        check.run()
+        stack.push_async_callback(check.aclose)

@@ -46,7 +46,9 @@ class SessionSettings:
     sanitize_path: bool
     trusted_proxies: tuple[str, ...]
     grace_seconds: int
+    drain_seconds: int
     check_route_timeout: float
+    store_check_interval: float
     keep_running: bool
     starts_traefik: bool
     last_activity: bool

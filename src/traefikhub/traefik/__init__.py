@@ -17,7 +17,7 @@ from traefikhub.traefik.binary import (
     require_supported,
     version_of,
 )
-from traefikhub.traefik.process import TraefikProcess, end_leftover
+from traefikhub.traefik.process import TraefikProcess
 from traefikhub.traefik.static import StaticSettings, static_config
 
 __all__ = [
@@ -32,7 +32,6 @@ __all__ = [
     "TraefikProcess",
     "TraefikUnusable",
     "Version",
-    "end_leftover",
     "find_traefik",
     "require_supported",
     "static_config",

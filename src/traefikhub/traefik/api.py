@@ -7,11 +7,13 @@ event loop nothing.
 from __future__ import annotations
 
 import base64
+import http.client
 import json
 import ssl
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import Enum
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -21,9 +23,10 @@ from traefikhub.traefik._errors import ApiRejected
 from traefikhub.traefik._poll import Pace, Poll
 from traefikhub.traefik.binary import Version, parse_version
 
-__all__ = ["Credentials", "TraefikApi"]
+__all__ = ["Credentials", "Sign", "TraefikApi", "sign_of_life"]
 
 _REQUEST_SECONDS: Final = 5.0
+_ALIVE_SECONDS: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,3 +185,34 @@ class TraefikApi:
                 self._connection.close()
             finally:
                 self._busy.release()
+
+
+class Sign(Enum):
+    """What a Traefik shows of its life."""
+
+    ANSWERS = "answers"
+    SILENT = "silent"
+    REFUSES = "refuses"
+    """Nothing listens there: it has just begun, or was told to stop."""
+
+
+async def sign_of_life(url: str) -> Sign:
+    """Whether Traefik says anything there, be it 404, within a second or so."""
+    tls = None
+    if url.startswith("https:"):
+        tls = ssl.create_default_context()
+        tls.check_hostname, tls.verify_mode = False, ssl.CERT_NONE  # it is not told anything
+
+    def ask() -> Sign:
+        connection = KeptConnection(url.rstrip("/"), timeout=_ALIVE_SECONDS, tls=tls)
+        try:
+            connection.get("/ping")
+        except ConnectionRefusedError:
+            return Sign.REFUSES
+        except (OSError, http.client.HTTPException):
+            return Sign.SILENT
+        finally:
+            connection.close()
+        return Sign.ANSWERS
+
+    return await in_thread(ask, abandon=True)

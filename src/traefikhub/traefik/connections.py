@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import psutil
 
-__all__ = ["Address", "Resolver", "open_targets", "plain"]
+__all__ = ["Address", "Resolver", "listens", "open_targets", "plain"]
 
 Address = tuple[str, int]
 """IP address, as ``plain`` writes it, and port."""
@@ -44,6 +44,17 @@ def open_targets(pid: int, *, proof: int) -> frozenset[Address] | None:
     if not any(each.status == psutil.CONN_LISTEN and each.laddr.port == proof for each in found):
         return None
     return frozenset((plain(ip), port) for ip, port in {each.raddr for each in found if each.raddr})
+
+
+def listens(pid: int, port: int) -> bool | None:
+    """Whether a process listens on a TCP port; None if that can't be known."""
+    try:
+        found = psutil.Process(pid).net_connections("tcp")
+    except (psutil.Error, OSError, RuntimeError, ValueError):
+        return None
+    if not found:
+        return None  # a process of another network namespace has none, as far as we can see
+    return any(each.status == psutil.CONN_LISTEN and each.laddr.port == port for each in found)
 
 
 def plain(ip: str) -> str:

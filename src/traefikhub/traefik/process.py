@@ -1,43 +1,37 @@
-"""Traefik as a child process: start it, end it, end what a killed Hub left behind."""
+"""One running Traefik: start it, find it again after a restart of the Hub, end it."""
 
 from __future__ import annotations
 
 import contextlib
-import json
 import os
+import signal
 import subprocess
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 import anyio
-import psutil
 
 from traefikhub.traefik._errors import TraefikExited, TraefikUnusable
-from traefikhub.traefik.rundir import write_private
+from traefikhub.traefik.handles import (
+    Child,
+    Handle,
+    Stranger,
+    birth_of,
+    is_suspended,
+    lacks_descriptors,
+)
+from traefikhub.traefik.running import Known
 
-__all__ = ["TraefikProcess", "end_leftover", "last_words", "tail"]
+__all__ = ["TraefikProcess", "last_words", "tail"]
 
 _LOOK_SECONDS: Final = 0.05
+_KILL_SECONDS: Final = 5.0
+"""How long the kernel may take to end a process that was killed, before nobody waits for it."""
+_LOG_NAME: Final = "traefik.log"
 _LOG_TAIL_BYTES: Final = 4000
 _LOG_LIMIT_BYTES: Final = 20_000_000
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Files:
-    """What a run directory holds about the process."""
-
-    directory: Path
-
-    @property
-    def state(self) -> Path:
-        return self.directory / "traefik.pid.json"
-
-    @property
-    def log(self) -> Path:
-        return self.directory / "traefik.log"
 
 
 class TraefikProcess:
@@ -45,12 +39,17 @@ class TraefikProcess:
 
     It writes its log to ``traefik.log`` in the run directory, not to a pipe: a pipe would break
     when the Hub ends before it.
+
+    known: by which the next Hub finds it.
+    adopted: whether an earlier Hub started it.
     """
 
-    def __init__(self, process: subprocess.Popen[bytes], files: _Files, grace: float) -> None:
-        self._process = process
-        self._files = files
+    def __init__(self, handle: Handle, known: Known, *, run_dir: Path, grace: float) -> None:
+        self._handle = handle
+        self._run_dir = run_dir
         self._grace = grace
+        self.known = known
+        self.adopted = isinstance(handle, Stranger)
 
     @classmethod
     def start(
@@ -61,6 +60,8 @@ class TraefikProcess:
         run_dir: Path,
         env: Mapping[str, str],
         grace: float,
+        fingerprint: str,
+        ports: tuple[int, ...],
     ) -> TraefikProcess:
         """Start it; it may still fail to come up, see ``check``.
 
@@ -68,16 +69,14 @@ class TraefikProcess:
         that nobody knows.
 
         Args:
-            grace: seconds that it needs to stop while connections are open.
+            grace: seconds that open connections have when it is stopped.
+            fingerprint: of all that it is started with.
+            ports: where it is going to listen.
 
         Raises:
             TraefikUnusable: the program can't be run.
         """
-        files = _Files(directory=run_dir)
-        with contextlib.suppress(FileNotFoundError):
-            if files.log.stat().st_size > _LOG_LIMIT_BYTES:
-                os.replace(files.log, files.log.with_suffix(".log.1"))
-        log = os.open(files.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        log = _open_log(run_dir / _LOG_NAME)
         try:
             process = subprocess.Popen(
                 [program, f"--configfile={config_file}"],
@@ -95,63 +94,105 @@ class TraefikProcess:
             ) from error
         finally:
             os.close(log)
-        started = cls(process, files, grace)
+        known = Known(process.pid, birth_of(process.pid), fingerprint, ports)
+        return cls(Child(process), known, run_dir=run_dir, grace=grace)
+
+    @classmethod
+    def adopt(cls, known: Known, *, run_dir: Path, grace: float) -> TraefikProcess:
+        """One that an earlier Hub started.
+
+        Raises:
+            ProcessLookupError: it runs no longer.
+            TraefikUnusable: it belongs to another user.
+        """
+        stranger = Stranger(known.pid, known.birth)
         try:
-            _write_state(files.state, process.pid)
-        except BaseException:
-            started.kill()
-            raise
-        return started
+            stranger.send(signal.SIGCONT)  # which does nothing to it, unless it is suspended
+        except PermissionError as error:
+            raise TraefikUnusable(
+                f"Traefik {known.pid}, which an earlier Hub left running for {run_dir}, belongs to "
+                f"another user. End it (kill {known.pid}), or run the Hub as that user."
+            ) from error
+        return cls(stranger, known, run_dir=run_dir, grace=grace)
 
     @property
     def pid(self) -> int:
         """Its process id."""
-        return self._process.pid
+        return self._handle.pid
+
+    @property
+    def runs(self) -> bool:
+        """Whether it hasn't ended."""
+        return not self._handle.ended()
 
     def check(self) -> None:
         """Raise if it has ended.
 
         Raises:
-            TraefikExited: with its exit code and last log lines.
+            TraefikExited: with how it ended and its last log lines.
         """
-        code = self._process.poll()
-        if code is None:
-            return
-        ended = f"was ended by signal {-code}" if code < 0 else f"exited with code {code}"
-        raise TraefikExited(f"Traefik {ended}.{last_words(self._files.directory)}")
+        if ended := self._handle.ended():
+            raise TraefikExited(f"Traefik {self.pid} {ended}.{last_words(self._run_dir)}")
 
     async def exited(self) -> None:
         """Return when it has ended."""
         # asyncio's own child watchers would tie its life to the event loop; it may outlive both.
-        while self._process.poll() is None:  # noqa: ASYNC110
+        while self.runs:  # noqa: ASYNC110
             await anyio.sleep(_LOOK_SECONDS)
 
+    def wake(self) -> bool:
+        """Let it go on if somebody stopped it with a signal; whether that was so."""
+        if not is_suspended(self.pid):
+            return False
+        self._handle.send(signal.SIGCONT)
+        return True
+
+    @property
+    def lacks_descriptors(self) -> int:
+        """The limit of open files that it has come to; 0 if it has enough."""
+        return lacks_descriptors(self.pid)
+
+    def drain(self) -> None:
+        """Tell it to close its ports now, and to end when its open connections have, or after the
+        ``graceTimeOut`` of its configuration."""
+        self._handle.send(signal.SIGTERM)
+        self._handle.send(signal.SIGCONT)
+
     async def stop(self) -> None:
-        """End it: SIGTERM, the grace time, SIGKILL. Idempotent; finishes even if cancelled."""
+        """End it: drain it for the grace time, then kill it. Idempotent; finishes even if
+        cancelled."""
         with anyio.CancelScope(shield=True):
-            if self._process.poll() is None:
-                self._process.terminate()
-                with anyio.move_on_after(self._grace + 2):
-                    await self.exited()
-            self.kill()
+            self.drain()
+            with anyio.move_on_after(self._grace + _LOOK_SECONDS):
+                await self.exited()
+            await self.kill()
 
-    def kill(self) -> None:
-        """End it at once, blocking for the moment that the kernel needs."""
-        if self._process.poll() is None:
-            self._process.kill()
-            self._process.wait()
-        self._files.state.unlink(missing_ok=True)
+    async def kill(self) -> None:
+        """End it at once. Idempotent; finishes even if cancelled."""
+        with anyio.CancelScope(shield=True):
+            self._handle.send(signal.SIGKILL)
+            with anyio.move_on_after(_KILL_SECONDS):
+                await self.exited()
 
-    def terminate(self) -> None:
-        """Ask it to stop and don't wait: for the last moments of the interpreter."""
-        if self._process.poll() is None:
-            self._process.terminate()
-        self._files.state.unlink(missing_ok=True)
+    def stop_blocking(self) -> None:
+        """As ``stop``, for the last moments of the interpreter."""
+        self.drain()
+        deadline = time.monotonic() + self._grace
+        while self.runs and time.monotonic() < deadline:
+            time.sleep(_LOOK_SECONDS)
+        self._handle.send(signal.SIGKILL)
+
+
+def _open_log(path: Path) -> int:
+    with contextlib.suppress(FileNotFoundError):
+        if path.stat().st_size > _LOG_LIMIT_BYTES:
+            os.replace(path, path.with_suffix(".log.1"))
+    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
 
 
 def last_words(run_dir: Path) -> str:
     """The end of Traefik's log as a text to append to an error; empty if it said nothing."""
-    log = _Files(directory=run_dir).log
+    log = run_dir / _LOG_NAME
     lines = tail(log)
     return f" Traefik's last log lines ({log}):\n{lines}" if lines else ""
 
@@ -166,35 +207,3 @@ def tail(path: Path, lines: int = 8) -> str:
     except OSError:
         return ""
     return "\n".join("    " + line for line in text.splitlines()[-lines:])
-
-
-def _write_state(path: Path, pid: int) -> None:
-    state = {"pid": pid, "started": psutil.Process(pid).create_time()}
-    write_private(path, json.dumps(state))
-
-
-def end_leftover(run_dir: Path, *, grace: float) -> int | None:
-    """End the Traefik that an earlier Hub started from this directory and didn't stop. Blocks.
-
-    The process is recognised by its id and start time, so that a reused id is never signalled.
-
-    Returns:
-        Its process id, or None if there was none.
-    """
-    state_file = _Files(directory=run_dir).state
-    try:
-        state = json.loads(state_file.read_text())
-        process = psutil.Process(int(state["pid"]))
-        if abs(process.create_time() - float(state["started"])) > 0.5:
-            raise psutil.NoSuchProcess(process.pid)
-        process.terminate()
-        deadline = time.monotonic() + grace + 2
-        while process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
-            if time.monotonic() > deadline:
-                process.kill()
-            time.sleep(_LOOK_SECONDS)
-        found: int | None = process.pid
-    except (FileNotFoundError, ValueError, KeyError, TypeError, psutil.NoSuchProcess):
-        found = None
-    state_file.unlink(missing_ok=True)
-    return found

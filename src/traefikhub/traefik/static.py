@@ -38,7 +38,7 @@ class StaticSettings:
     sanitize_path: whether Traefik resolves dot segments and double slashes before routing.
     trusted_proxies: addresses and networks whose X-Forwarded headers are believed.
     counts_requests: whether Traefik counts the requests of each service.
-    grace_seconds: how long open connections may outlive a request to stop.
+    drain_seconds: how long open connections may outlive a request to stop.
     access_log: the file for a line about each request; none if empty.
     """
 
@@ -51,7 +51,7 @@ class StaticSettings:
     log_level: str = "WARN"
     sanitize_path: bool = False
     trusted_proxies: Sequence[str] = ()
-    grace_seconds: int = 3
+    drain_seconds: int = 60
     throttle: str = "0s"
     counts_requests: bool = False
     access_log: str = ""
@@ -124,7 +124,7 @@ def _users_entry_point(settings: StaticSettings, version: Version) -> dict[str, 
         # A read time-out cuts uploads short (the default at 60 s), a write time-out downloads.
         "transport": {
             "respondingTimeouts": {"readTimeout": "0s", "writeTimeout": "0s"},
-            "lifeCycle": {"graceTimeOut": f"{settings.grace_seconds}s"},
+            "lifeCycle": {"graceTimeOut": f"{settings.drain_seconds}s"},
         },
         "http": http,
     }
