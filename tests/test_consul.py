@@ -109,6 +109,26 @@ async def test_prefixes_do_not_touch_each_other(server: ConsulServer, prefix: st
     assert neighbours.items() <= server.dump().items()
 
 
+async def test_a_quiet_store_is_told_from_one_that_somebody_changed(
+    server: ConsulServer, prefix: str
+) -> None:
+    async with opened(url=server.url, prefix=prefix) as store:
+        await store.apply(batch(1, "mary"))
+        await store.load()
+        for _ in range(3):
+            server.put(f"{prefix}2/elsewhere", uuid.uuid4().hex)
+            assert await store.intact()
+        path = f"{prefix}/{ROUTES}/mary"
+        server.put(path, '"changed"')
+        assert not await store.intact()
+        await store.load()
+        await store.apply(batch(2, "mary"))
+        await store.load()
+        assert await store.intact()
+        server.delete(path)
+        assert not await store.intact()
+
+
 async def test_taking_over_fences_the_earlier_owner(server: ConsulServer, prefix: str) -> None:
     options: dict[str, Any] = {"url": server.url, "prefix": prefix}
     async with opened(**options) as old:

@@ -30,6 +30,7 @@ from traitlets import Int, List, Unicode, Union
 
 from traefikhub.stores import (
     Change,
+    Changed,
     Document,
     Guard,
     KeyValueStore,
@@ -57,6 +58,17 @@ class _Version(NamedTuple):
     guard: Guard
     revision: int  # of the change, unique among all changes in consul
     mark: int
+
+
+class _Seen(NamedTuple):
+    """What was below the prefix when all of it was last read.
+
+    modified: the index of the last change, or an earlier one, see ``Agent.index_of``.
+    keys: how many.
+    """
+
+    modified: str
+    keys: int
 
 
 class ConsulStore(KeyValueStore):
@@ -115,6 +127,7 @@ class ConsulStore(KeyValueStore):
         self._version: _Version | None = None
         # Set while a transaction that nobody waits for any more may still happen.
         self._unsettled: Guard | None = None
+        self._seen: _Seen | None = None
 
     def provider_config(self) -> dict[str, Document]:
         """The same agent, token and files for Traefik's consul provider."""
@@ -164,6 +177,14 @@ class ConsulStore(KeyValueStore):
     async def read_all(self) -> dict[str, str]:
         """Everything below the prefix, by one consistent read."""
         return await self._in_thread(self._read_all)
+
+    async def read_changed(self) -> Changed | None:
+        """Whether anything has changed; after changes of our own, too, that can't be told."""
+        return await self._in_thread(self._read_changed)
+
+    async def read_value(self, path: str) -> str | None:
+        """By one consistent read."""
+        return await self._in_thread(partial(self._read_value, path=path))
 
     async def transact(self, changes: Sequence[Change], guard: Guard | None) -> bool:
         """One transaction of consul, sent again if there is no answer."""
@@ -256,17 +277,32 @@ class ConsulStore(KeyValueStore):
     def _read_all(self, agent: Agent) -> dict[str, str]:
         with self._lock:
             self._settle(agent)
-        start = len(self._key(""))
-        flat: dict[str, str] = {}
-        for entry in agent.get(self._key(""), recurse=True):
-            # The prefix itself may be a key: consul's web interface makes such "folders".
-            if path := entry["Key"][start:]:
-                # Somebody else's may be no text. It must not keep ours from being read.
-                value = base64.b64decode(entry["Value"] or "")
-                flat[path] = value.decode(errors="surrogateescape")
-        if not flat:
-            agent.get(self._key(_PROBE))
-        return flat
+            self._seen, index = None, agent.index_of(self._key(""))
+            start = len(self._key(""))
+            # What is read goes with the version that the guard's key has there: consul may have
+            # been set back, and what is written next must be able to say so.
+            guard, self._version = self._version and self._version.guard, None
+            flat: dict[str, str] = {}
+            for entry in agent.get(self._key(""), recurse=True):
+                # The prefix itself may be a key: consul's web interface makes such "folders".
+                if path := entry["Key"][start:]:
+                    flat[path] = _text(entry)
+                    if guard and Guard(path, flat[path]) == guard:
+                        self._version = _Version(guard, entry["ModifyIndex"], entry["Flags"])
+            if not flat:
+                agent.get(self._key(_PROBE))
+            self._seen = _Seen(index, len(flat))
+            return flat
+
+    def _read_changed(self, agent: Agent) -> Changed | None:
+        with self._lock:
+            seen = None if self._unsettled else self._seen
+            if seen is None or not seen.keys or agent.index_of(self._key("")) != seen.modified:
+                return None
+            return Changed({}, seen.keys)
+
+    def _read_value(self, agent: Agent, *, path: str) -> str | None:
+        return next(map(_text, agent.get(self._key(path))), None)
 
     def _operations(self, changes: Sequence[Change]) -> list[Any]:
         return [_operation(self._key(path), value) for path, value in changes]
@@ -342,6 +378,11 @@ class ConsulStore(KeyValueStore):
             if base64.b64decode(entry["Value"] or "") == guard.value.encode():
                 return _Version(guard, entry["ModifyIndex"], entry["Flags"])
         return None
+
+
+def _text(entry: dict[str, Any]) -> str:
+    """A value. Somebody else's may be no text: it must not keep ours from being read."""
+    return base64.b64decode(entry["Value"] or "").decode(errors="surrogateescape")
 
 
 def _operation(key: str, value: str | None, verb: str = "set") -> dict[str, Any]:
