@@ -10,6 +10,7 @@ Every method blocks. Importing this module needs pyetcd, so it is imported on us
 from __future__ import annotations
 
 import os
+import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -28,6 +29,9 @@ __all__ = ["EtcdClient", "Login", "RevisionGoneError", "TlsFiles"]
 
 _PAUSE: Final = 0.1
 """Seconds between rounds over the endpoints: an election takes about one second."""
+
+_AT_ONCE: Final = 100
+"""Transactions without an answer: etcd writes several of them to its disk together."""
 
 _CHANNEL_OPTIONS: Final = (
     ("grpc.max_receive_message_length", -1),  # 4 MiB otherwise; ten thousand routes are more
@@ -74,18 +78,23 @@ class TlsFiles:
 
 
 class _Member:
-    """One endpoint and its connection, which gRPC makes and renews by itself."""
+    """One endpoint and its connection. gRPC renews one that breaks by itself."""
 
     def __init__(self, target: str, tls: TlsFiles | None) -> None:
         self.target = target
-        if tls:
+        self._tls = tls
+        self.connect()
+
+    def connect(self) -> None:
+        """Begin with a new connection, when there is something to ask."""
+        if tls := self._tls:
             credentials = grpc.ssl_channel_credentials(tls.root, tls.key, tls.certificate)
-            self.channel = grpc.secure_channel(target, credentials, options=_CHANNEL_OPTIONS)
+            self.channel = grpc.secure_channel(self.target, credentials, options=_CHANNEL_OPTIONS)
         else:
-            self.channel = grpc.insecure_channel(target, options=_CHANNEL_OPTIONS)
+            self.channel = grpc.insecure_channel(self.target, options=_CHANNEL_OPTIONS)
         kv = etcdrpc.KVStub(self.channel)
         self.range: Callable[..., Any] = kv.Range
-        self.txn: Callable[..., Any] = kv.Txn
+        self.txn: Any = kv.Txn
         self.authenticate: Callable[..., Any] = etcdrpc.AuthStub(self.channel).Authenticate
 
 
@@ -107,12 +116,22 @@ class EtcdClient:
         self._login = login
         self._token: str | None = None  # None: to be asked for; "": etcd wants none
         self._closed = False
+        self._connecting = threading.Lock()  # none is made anew after ``close``
 
     def close(self) -> None:
         """Close all connections; calls that are on their way fail. Idempotent."""
-        self._closed = True
-        for member in self._members:
-            member.channel.close()
+        with self._connecting:
+            self._closed = True
+            for member in self._members:
+                member.channel.close()
+
+    def _reconnect(self, member: _Member) -> None:
+        """Give up a connection on which no answer came. A firewall may have forgotten it: gRPC
+        would go on using it for a quarter of a minute."""
+        with self._connecting:
+            if not self._closed:
+                member.channel.close()
+                member.connect()
 
     def range(self, request: Any, deadline: float) -> Any:
         """Answer to a ``RangeRequest``. The deadline is one of ``time.monotonic``.
@@ -132,6 +151,26 @@ class EtcdClient:
             StoreUnavailable, StoreError: as ``range``.
         """
         return self._call(lambda member: member.txn, request, deadline)
+
+    def repeat(self, request: Any, times: int, deadline: float) -> int:
+        """Make a transaction many times, while that goes well and there is time; etcd's revision
+        after the last one, 0 if there was none."""
+        newest = 0
+        member = self._members[0]
+        while times > 0 and not self._closed and (left := deadline - time.monotonic()) > 0:
+            calls = [
+                member.txn.future(request, timeout=left, metadata=_metadata(self._token))
+                for _ in range(min(times, _AT_ONCE))
+            ]
+            times -= len(calls)
+            try:
+                answers = [call.result() for call in calls]
+            except (grpc.RpcError, grpc.FutureCancelledError):
+                break
+            newest = max(answer.header.revision for answer in answers)
+            if not all(answer.succeeded for answer in answers):
+                break
+        return newest
 
     def _call(
         self, method: Callable[[_Member], Callable[..., Any]], request: Any, deadline: float
@@ -153,6 +192,7 @@ class EtcdClient:
                     failures[member.target] = _told(error)
                     if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
                         self._members = [*_without(self._members, member), member]
+                        self._reconnect(member)
                 else:
                     if member is not self._members[0]:
                         self._members = [member, *_without(self._members, member)]

@@ -26,7 +26,7 @@ four for the length each, less one for a key's, and one for the slash after the 
 _GROUP_FRAME: Final = 10
 """Bytes around a group of changes, at most: RequestOp and TxnRequest."""
 
-_OWN: Final = 1000
+_OWN: Final = 1200
 """Bytes of what is not a change, less the prefix of its keys: five keys, two tokens and two names,
 and what etcd adds for its log, with the name of the user."""
 
@@ -97,6 +97,12 @@ class Requests:
         end = f"{self.prefix}0".encode()
         return etcdrpc.RangeRequest(**{"key": self.key(""), "range_end": end, **options})
 
+    def read_one(self, path: str) -> Any:
+        """A range request for one key."""
+        from pyetcd import etcdrpc
+
+        return etcdrpc.RangeRequest(key=self.key(path))
+
     def read_if(self, last: str | None, **options: Any) -> Any:
         """A transaction that does as ``read`` if that is still the newest one's name."""
         from pyetcd import etcdrpc
@@ -121,7 +127,7 @@ class Requests:
             return etcdrpc.RequestOp(request_put=put)
 
         def get(path: str) -> Any:
-            return etcdrpc.RequestOp(request_range=etcdrpc.RangeRequest(key=self.key(path)))
+            return etcdrpc.RequestOp(request_range=self.read_one(path))
 
         parts = [list(map(operation, group)) for group in groups(changes, self.max_txn_ops)]
         if len(parts) == 1:

@@ -36,6 +36,9 @@ _PAGE: Final = 10_000
 """Keys that are read at once. While gRPC takes an answer apart nothing else of the Hub runs: about
 a millisecond with so many."""
 
+_MOST_LOST: Final = 100_000
+"""Revisions that are made anew if etcd was set back: some ten seconds, and ten megabytes."""
+
 _MOST_CHANGED: Final = 20_000
 """If more keys were changed, hearing of them is no cheaper than reading all."""
 
@@ -92,6 +95,7 @@ class EtcdStore(KeyValueStore):
         self._client: EtcdClient | None = None
         self._last: str | None = None  # the newest transaction as of the newest answer
         self._told = 0  # the revision of etcd up to which all changes were told
+        self._newest = 0  # the highest revision of etcd that was seen
 
     def provider_config(self) -> dict[str, Document]:
         """The same endpoints, user and files for Traefik's etcd provider."""
@@ -120,7 +124,7 @@ class EtcdStore(KeyValueStore):
     async def connect(self) -> None:
         """Prove that an endpoint answers, and that this user may read below the prefix."""
         await self.disconnect()
-        self._last, self._told = None, 0
+        self._last, self._told, self._newest = None, 0, 0
         # In a thread, for gRPC takes a tenth of a second to import.
         self._client = await in_thread(self._make_client)
         await in_thread(self._prove, self._client)
@@ -138,6 +142,10 @@ class EtcdStore(KeyValueStore):
     async def read_changed(self) -> Changed | None:
         """By the revision of etcd in which each key was last put."""
         return await in_thread(self._read_changed, self._connected())
+
+    async def read_value(self, path: str) -> str | None:
+        """By one read."""
+        return await in_thread(self._read_value, self._connected(), path)
 
     async def transact(self, changes: Sequence[Change], guard: Guard | None) -> bool:
         """One transaction of etcd, sent again to another endpoint if there is no answer."""
@@ -190,6 +198,10 @@ class EtcdStore(KeyValueStore):
     def _prove(self, client: EtcdClient) -> None:
         client.range(self._requests().read(count_only=True), self._deadline())
 
+    def _read_value(self, client: EtcdClient, path: str) -> str | None:
+        answer = client.range(self._requests().read_one(path), self._deadline())
+        return self._decoded(answer.kvs).get(path)
+
     def _read_all(self, client: EtcdClient) -> dict[str, str]:
         from traefikhub_backends._etcd_client import RevisionGoneError
 
@@ -201,6 +213,7 @@ class EtcdStore(KeyValueStore):
             except RevisionGoneError:
                 continue  # etcd was compacted between two pages: from the start
         self._last, self._told = flat.pop(LAST, None), revision
+        self._newest = max(self._newest, revision)
         return flat
 
     def _read_pages(self, client: EtcdClient, deadline: float) -> tuple[dict[str, str], int]:
@@ -234,6 +247,7 @@ class EtcdStore(KeyValueStore):
         flat = self._decoded(found.kvs)
         flat.pop(LAST, None)
         self._told = revision
+        self._newest = max(self._newest, revision)
         # etcd counts all keys in the range, also those that min_mod_revision leaves out.
         return Changed(flat, found.count - (self._last is not None))
 
@@ -268,6 +282,8 @@ class EtcdStore(KeyValueStore):
             expected = self._last
             self._last = last
             if last == name:
+                if guard:
+                    self._catch_up(client, guard, name, answer.header.revision)
                 return True
             if guard and found.get(requests.key(guard.path)) != guard.value:
                 return False
@@ -278,6 +294,35 @@ class EtcdStore(KeyValueStore):
                     "not made; load, and try again."
                 )
             # Who takes over does so whatever was last.
+
+    def _catch_up(self, client: EtcdClient, guard: Guard, last: str, revision: int) -> None:
+        """See to it that Traefik hears of a transaction, which was made in this revision.
+
+        It waits for revisions above the last one that it has heard of. If etcd was set back, to an
+        older backup, that is above those that it makes now, and Traefik would serve what it has
+        until as many changes were made as were lost. So they are made, by writing the name of the
+        last transaction anew. Where there is no time for all of them, the next transaction goes on.
+        """
+        lost = self._newest + 1 - revision
+        if lost <= 1:
+            self._newest = revision
+            return
+        if lost > _MOST_LOST:
+            self._newest = revision
+            self.log.error(
+                "etcd was set back by %d revisions. Traefik waits for as many changes, anywhere in "
+                "etcd, before it looks at this one: restart Traefik. What spares one that is "
+                "etcdutl snapshot restore --bump-revision … --mark-compacted",
+                lost - 1,
+            )
+            return
+        self.log.warning(
+            "etcd was set back by %d revisions, which Traefik has heard of; makes as many", lost - 1
+        )
+        request = self._requests().write([], guard, last, last)
+        newest = client.repeat(request, lost, self._deadline())
+        if newest > self._newest:
+            self._newest = newest
 
 
 def _content(file: str) -> bytes | None:

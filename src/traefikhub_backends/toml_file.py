@@ -7,6 +7,7 @@ replaced as a whole.
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import threading
 from collections.abc import Callable
@@ -80,6 +81,7 @@ class TomlFileStore(RouteStore):
         self._open = False
         self._claim: _Claim | None = None
         self._known: _Known | None = None
+        self._broken: Signature | None = None  # of the broken file that the caller was told of
         # Else a load that meets a write would take the new file for somebody else's, and read it.
         self._one_at_a_time = threading.Lock()
 
@@ -169,19 +171,27 @@ class TomlFileStore(RouteStore):
         if self._known:
             # Should this fail, the caller will put in what it thinks is missing, no more.
             self._known = self._known._replace(told=False)
-        found = self._look()
-        if found.snapshot is None:
-            found = self._read()
+        try:
+            found = self._look()
+            if found.snapshot is None:
+                found = self._read()
+        except StoreCorrupt:
+            self._broken = self._signature()
+            raise
         assert found.snapshot
         # Handed out once: kept, it would take more memory than everything else.
         self._known = found._replace(snapshot=None, told=True)
         return found.snapshot
 
     def _is_unchanged(self, known: _Known) -> bool:
+        return known.signature == self._signature()
+
+    def _signature(self) -> Signature | None:
+        """Of the file as it is now; None if there is none."""
         try:
-            return known.signature == Signature.of(os.stat(self._file))
+            return Signature.of(os.stat(self._file))
         except FileNotFoundError:
-            return known.signature is None
+            return None
 
     def _look(self) -> _Known:
         """What the file holds now; from memory if it is still the one last seen."""
@@ -195,6 +205,8 @@ class TomlFileStore(RouteStore):
                 signature = Signature.of(os.fstat(stream.fileno()))
                 text = stream.read()
         except FileNotFoundError:
+            if self._claim and not self._file.parent.is_dir():
+                raise  # that was there: moved away, or not mounted, with all routes
             return _Known(None, Content(), Snapshot({}, 0), told=False)
         try:
             with paused_gc():
@@ -251,5 +263,8 @@ class TomlFileStore(RouteStore):
             if self._look().signature != known.signature:
                 self.log.warning("%s was changed by another program; undoing that", self._file)
         except StoreCorrupt as error:
-            self.log.error("Replacing a broken routes file with what it held before: %s", error)
+            level = logging.DEBUG if self._signature() == self._broken else logging.ERROR
+            self.log.log(
+                level, "Replacing a broken routes file with what it held before: %s", error
+            )
         return known

