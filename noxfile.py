@@ -96,6 +96,19 @@ def jupyterhub_quick(session: nox.Session, version: str) -> None:
 
 
 @nox.session
+def faults(session: nox.Session) -> None:
+    """Break things while users come and go: ``-- --minutes 60 --store etcd --seed 7``; without
+    them, every fault once, in five minutes."""
+    session.install(".[test]")
+    bring_servers(session)
+    session.run(
+        *("python", "-m", "faults", *session.posargs),
+        env={"PYTHONPATH": "tests"},
+        interrupt_timeout=60,  # after Ctrl-C, to end what runs
+    )
+
+
+@nox.session
 def docs(session: nox.Session) -> None:
     """Build the documentation; a warning is an error."""
     session.install(".[docs,all]")

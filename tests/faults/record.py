@@ -1,0 +1,189 @@
+"""What happened, in values: calls, requests, arrivals and faults, each with its times.
+
+All times are seconds of one monotonic clock, that of the process which drives the run.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, field
+from enum import Enum
+from math import inf
+from pathlib import Path
+from typing import Any
+
+__all__ = ["Arrival", "Call", "Excuse", "Fault", "History", "Outcome", "Probe"]
+
+
+class Outcome(str, Enum):
+    """What a caller was told."""
+
+    OK = "ok"
+    ERROR = "error"
+    """It may have been done, now or later."""
+    REFUSED = "refused"
+    """It was not done, and never will be."""
+    LOST = "lost"
+    """The Hub ended before it answered."""
+    OPEN = "open"
+
+
+class Excuse(str, Enum):
+    """What may fail while a fault lasts, and until everything has recovered from it."""
+
+    REQUESTS = "requests"
+    CALLS = "calls"
+    STARTS = "starts"
+    SLOW_HUB = "slow hub"
+
+
+@dataclass(slots=True)
+class Call:
+    """One call of the Hub.
+
+    do: add, update, delete, check; start (of a Hub), ping.
+    writes: what it asks for: the target of each routespec, None to delete it.
+    """
+
+    number: int
+    do: str
+    writes: dict[str, str | None]
+    begin: float
+    end: float = inf
+    outcome: Outcome = Outcome.OPEN
+    error: str = ""
+
+
+@dataclass(slots=True)
+class Probe:
+    """One request through Traefik.
+
+    spec: of the route that was meant; the path is below it.
+    status: of the answer, 0 if there was none.
+    target: who says that it answered.
+    """
+
+    number: int
+    spec: str
+    begin: float
+    end: float = inf
+    status: int = 0
+    target: str = ""
+    error: str = ""
+
+
+@dataclass(slots=True)
+class Arrival:
+    """A request reached a target, whether or not the answer came back."""
+
+    probe: int
+    target: str
+    at: float
+
+
+@dataclass(slots=True)
+class Fault:
+    """One fault.
+
+    end: when it was over, apart from what must recover.
+    recovered: when all acknowledged routes were served and a new one could be added.
+    limit: seconds that the recovery may take.
+    strange: what a stranger wrote: values that a route, or every one ("*"), may have meanwhile.
+    """
+
+    kind: str
+    begin: float
+    limit: float
+    excuses: frozenset[Excuse] = frozenset()
+    end: float = inf
+    recovered: float = inf
+    note: str = ""
+    strange: dict[str, list[str | None]] = field(default_factory=dict)
+
+    def excuses_at(self, begin: float, end: float) -> frozenset[Excuse]:
+        """What it excuses of something that lasted from ``begin`` to ``end``."""
+        return self.excuses if begin <= self.recovered and end >= self.begin else frozenset()
+
+
+@dataclass(slots=True)
+class History:
+    """All of a run."""
+
+    calls: list[Call] = field(default_factory=list)
+    probes: list[Probe] = field(default_factory=list)
+    arrivals: list[Arrival] = field(default_factory=list)
+    faults: list[Fault] = field(default_factory=list)
+
+    def write(self, path: Path) -> None:
+        """As JSON lines, in the order of their begins. Numbers that are endless become null."""
+        with path.open("w") as stream:
+            for entry in self.in_order():
+                stream.write(json.dumps(_plain(entry)) + "\n")
+
+    def in_order(self) -> list[Call | Probe | Arrival | Fault]:
+        """Everything, by its begin."""
+        return sorted(
+            [*self.calls, *self.probes, *self.arrivals, *self.faults], key=lambda each: _at(each)
+        )
+
+    def around(self, begin: float, end: float, spec: str) -> Iterator[str]:
+        """What happened then to one route, and the faults, as lines to read."""
+        probes = {probe.number: probe for probe in self.probes}
+        for entry in self.in_order():
+            if _at(entry) > end or _until(entry) < begin:
+                continue
+            match entry:
+                case Call():
+                    relevant = spec in entry.writes or entry.do == "start"
+                case Probe():
+                    relevant = entry.spec == spec
+                case Arrival():
+                    probe = probes.get(entry.probe)
+                    relevant = probe is not None and probe.spec == spec
+                case Fault():
+                    relevant = True
+            if relevant:
+                yield _line(entry, spec)
+
+
+def _at(entry: Call | Probe | Arrival | Fault) -> float:
+    return entry.at if isinstance(entry, Arrival) else entry.begin
+
+
+def _until(entry: Call | Probe | Arrival | Fault) -> float:
+    match entry:
+        case Arrival():
+            return entry.at
+        case Fault():
+            return entry.recovered
+    return entry.end
+
+
+def _plain(entry: Call | Probe | Arrival | Fault) -> dict[str, Any]:
+    values: dict[str, Any] = {"type": type(entry).__name__.lower()} | asdict(entry)
+    for name, value in values.items():
+        if isinstance(value, float):
+            values[name] = None if value == inf else round(value, 4)
+        elif isinstance(value, frozenset):
+            values[name] = _names(value)
+    return values
+
+
+def _names(excuses: Iterable[Excuse]) -> list[str]:
+    return sorted(excuse.value for excuse in excuses)
+
+
+def _line(entry: Call | Probe | Arrival | Fault, spec: str) -> str:
+    match entry:
+        case Call():
+            wanted = f" {spec} -> {entry.writes[spec]}" if spec in entry.writes else ""
+            what = f"call {entry.number} {entry.do}{wanted}: {entry.outcome.value} {entry.error}"
+        case Probe():
+            what = f"request {entry.number} {entry.spec}: {entry.status} {entry.target}"
+            what += f" {entry.error}"
+        case Arrival():
+            return f"{entry.at:9.3f}           request {entry.probe} reached {entry.target}"
+        case Fault():
+            what = f"FAULT {entry.kind} {entry.note}, over at {entry.end:.3f}"
+    return f"{_at(entry):9.3f}-{_until(entry):9.3f} {what.rstrip()}"

@@ -1,0 +1,67 @@
+"""Wait until all is well again after a fault, and measure how long that took."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from math import inf
+
+from faults.probes import Prober
+from faults.record import Fault, Outcome
+from faults.users import NEW, Users
+
+__all__ = ["Recovery"]
+
+_PATIENCE = 4.0
+"""So many times the limit is waited for a recovery, before the run goes on without it."""
+_PAUSE = 0.1
+
+
+class Recovery:
+    """Tells when all is well: a new route can be added, and is served; so are all others that were
+    acknowledged."""
+
+    def __init__(self, users: Users, prober: Prober) -> None:
+        self._users = users
+        self._prober = prober
+
+    async def wait(self, faults: Sequence[Fault]) -> bool:
+        """Until all is well after these faults, which are over; whether it ever was. Notes when,
+        for all of them."""
+        limit = max(fault.limit for fault in faults)
+        over = max(fault.end for fault in faults)
+        recovered = inf
+        while time.monotonic() < over + _PATIENCE * limit:
+            if await self._is_well():
+                recovered = time.monotonic()
+                break
+            await asyncio.sleep(_PAUSE)
+        for fault in faults:
+            # A fault that came first is judged by the time since the last one was over.
+            fault.end = over
+            fault.recovered = recovered
+        return recovered < inf
+
+    async def _is_well(self) -> bool:
+        target = self._users.any_target()
+        # This is what tells that Traefik has seen all that the store held before.
+        call = await self._users.set("add", NEW, target)
+        if call.outcome is not Outcome.OK:
+            return False
+        probe = await self._prober.ask(NEW)
+        if probe.target != target:
+            return False
+        return await self._all_served() and await self._is_gone()
+
+    async def _is_gone(self) -> bool:
+        call = await self._users.set("delete", NEW, None)
+        return call.outcome is Outcome.OK
+
+    async def _all_served(self) -> bool:
+        for spec, target in self._users.sure().items():
+            probe = await self._prober.ask(spec)
+            # Somebody may have changed it meanwhile.
+            if probe.target != target and self._users.sure().get(spec) == target:
+                return False
+        return True
