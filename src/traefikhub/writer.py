@@ -439,7 +439,7 @@ class RouteWriter:
             with anyio.CancelScope(shield=True):
                 await in_thread(undo) if many else undo()
             raise
-        self._generation = batch.generation
+        self._generation, self._unmarked = batch.generation, False
         repaired, self._repairs = self._repairs, Batch(1)
         if repaired:
             self._reports.repaired(repaired, at_start=self._task is None)
