@@ -135,3 +135,16 @@ def bench(session: nox.Session) -> None:
         env=environment,
         interrupt_timeout=60,  # after Ctrl-C, to end servers and proxies
     )
+
+
+@nox.session
+def load(session: nox.Session) -> None:
+    """2,000 users come and go for ten minutes on each store: nothing may fail, nothing may grow;
+    ``-- --store etcd --users 500 --minutes 3 --seed 7``."""
+    session.install(".[bench]")
+    bring_servers(session)
+    session.run(
+        *("python", "-m", "benchmarks._load_run", *session.posargs),
+        env={"PYTHONPATH": "tests"},
+        interrupt_timeout=60,  # after Ctrl-C, to end what runs
+    )
