@@ -128,7 +128,7 @@ def _value(value: Document) -> str:
     """
     match value:
         case str():
-            return _quoted(value)
+            return _url(value) if value.startswith("http") else _quoted(value)
         case bool():
             return "true" if value else "false"
         case int() if value not in _INT64:
@@ -147,6 +147,13 @@ def _value(value: Document) -> str:
 def _quoted(text: str) -> str:
     # JSON's escapes are TOML's, and TOML forbids one character more.
     return _json(text).replace("\x7f", "\\u007F")
+
+
+def _url(url: str) -> str:
+    # Traefik's TOML reader cuts strings out of the file's text, which stays in memory as a whole
+    # for as long as one of them is used: the URL of a connection, or of a route until its counters
+    # are read. One with an escape is a string of its own.
+    return f'"\\u{ord(url[0]):04X}{_quoted(url)[2:]}'
 
 
 def _name(name: str) -> str:

@@ -142,6 +142,6 @@ class TomlFile(Place):
     def _edit(self, _spec: str, url: str, rng: random.Random) -> Strange:
         """One service leads elsewhere."""
         whole = self._file.read_text()
-        found = rng.choice(list(re.finditer(r'url = "(http://[^"/]+)"', whole)))
+        found = rng.choice(list(re.finditer(r'url = "(\\u0068ttp://[^"/]+)"', whole)))
         edited = whole[: found.start(1)] + url + whole[found.end(1) :]
         return self._replace(edited.encode(), LED_ASTRAY)

@@ -19,7 +19,8 @@ def api_pattern(prefix: str) -> re.Pattern[str]:
     router = root_routers("http", pages)[Key("http/routers", ROOTS[1])]
     assert isinstance(router, dict)
     rule = str(router["rule"])
-    text = rule.removeprefix('PathRegexp("').removesuffix('")')
+    text, _, sockets = rule.removeprefix('PathRegexp("').partition('") && ')
+    assert sockets == '!HeaderRegexp("Upgrade", "(?i)^websocket$")'
     return re.compile(text.replace("\\\\", "\\"))
 
 

@@ -108,17 +108,15 @@ class _Families:
     def above(self, router: Key) -> list[Key]:
         """The routers above one, from the top down."""
         found: list[Key] = []
-        seen = {router}  # should they name each other in a circle
-
-        def climb(key: Key) -> None:
-            for parent in self.names[key]:
-                if parent in self.names and parent not in seen:
-                    seen.add(parent)
-                    climb(parent)
-                    found.append(parent)
-
-        climb(router)
+        self._climb(router, {router}, found)
         return found
+
+    def _climb(self, key: Key, seen: set[Key], found: list[Key]) -> None:
+        for parent in self.names[key]:
+            if parent in self.names and parent not in seen:  # they may name each other in a circle
+                seen.add(parent)
+                self._climb(parent, seen, found)
+                found.append(parent)
 
     def whole_above(self, router: Key) -> list[Key]:
         """The same, each with its fallback."""
