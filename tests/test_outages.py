@@ -263,8 +263,8 @@ async def test_a_server_that_is_killed_and_started_again(
         await everything_fails(scene, TOLD[own_place.store])
         await anyio.to_thread.run_sync(own_place.server.start)
         await scene.comes_to_order(ALL, "ada", "adam")
-        # Traefik's own client of etcd tries again after pauses that grow.
-        await scene.add("ada")
+        # Traefik's own clients look for their server again after pauses that grow.
+        await succeeds(lambda: scene.add("ada"), 90)
     await scene.comes_to_order({**ALL, "ada": "ada"}, "adam")
     await scene.proxy.stop()
 
@@ -510,7 +510,7 @@ async def test_a_server_that_is_set_back_to_a_backup(
         await anyio.to_thread.run_sync(server.set_back, backup)
         expected = {"mary": "server 14", "rose": "rose", "ada": "ada"}
         await scene.comes_to_order(expected, "john")
-        await scene.add("john")
+        await succeeds(lambda: scene.add("john"), 90)
         await scene.comes_to_order({**expected, "john": "john"})
     assert not metric("writer_state", state="fenced")
     await scene.proxy.stop()

@@ -191,7 +191,10 @@ class Relay:
 
         async def read() -> None:
             while True:
-                piece = await reader.read(_CHUNK)
+                try:
+                    piece = await reader.read(_CHUNK)
+                except OSError:  # reset: as good as the end
+                    piece = b""
                 pieces.put_nowait((self._loop.time() + (self._delay if slow else 0), piece))
                 if not piece:
                     return

@@ -191,7 +191,7 @@ class Scene:
         return {name for name in found if not name.startswith("traefikhub__")}
 
     async def comes_to_order(
-        self, expected: Mapping[str, str], *gone: str, seconds: float = 20
+        self, expected: Mapping[str, str], *gone: str, seconds: float = 60
     ) -> None:
         """As ``is_in_order``, soon, and the proxy tells the same. Until then it isn't asked."""
         try:
