@@ -87,7 +87,7 @@ def uses_the_demo(demo: subprocess.Popen[str], temporary: Path, ending: signal.S
 
 
 def test_the_usual_port_may_be_taken() -> None:
-    from traefikhub.cli._demo import _choose_port
+    from traefikhub.cli._demo_hub import _choose_port
 
     with socket.socket() as taken:
         taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -132,6 +132,6 @@ def test_an_unknown_command_lists_the_known_ones() -> None:
         timeout=60,
         check=False,
     )
-    assert answer.returncode == 1
-    assert "no command 'demmo'" in answer.stderr
-    assert "demo" in answer.stdout
+    assert answer.returncode == 2
+    assert "No such command 'demmo'" in answer.stderr
+    assert "demo" in answer.stderr

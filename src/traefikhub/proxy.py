@@ -299,7 +299,7 @@ class TraefikProxy(Proxy):  # type: ignore[misc]
                 return
             with anyio.CancelScope() as self._starting:
                 async with AsyncExitStack() as stack:
-                    session = await bring_up(self._settings(), stack)
+                    session = await bring_up(self.session_settings(), stack)
                     self._stack = stack.pop_all()
                     self._session = session
                 return
@@ -324,7 +324,13 @@ class TraefikProxy(Proxy):  # type: ignore[misc]
                 self.log.warning("%s", text)
             self._told.add(text)
 
-    def _settings(self) -> SessionSettings:
+    def session_settings(self) -> SessionSettings:
+        """What a session begins with, as the options have it. Starts nothing.
+
+        Raises:
+            StoreNotFound: the store is not installed, or broken.
+            ValueError: an option makes no sense.
+        """
         self._warn(old_option_warnings(self.config, self.trait_names(config=True)))
         store_class = resolve_store(self.store)
         self._warn(unused_store_warnings(self.config, store_class, installed_stores()))

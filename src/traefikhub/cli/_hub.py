@@ -1,0 +1,123 @@
+"""The hub that a command is about: its configuration, read as JupyterHub reads it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import click
+from jupyterhub.app import JupyterHub
+from traitlets import TraitError
+from traitlets.config import ConfigurableError
+
+from traefikhub.proxy import TraefikProxy
+from traefikhub.session import SessionSettings
+
+__all__ = ["Hub", "hub_options"]
+
+_USUAL: Final = "jupyterhub_config.py"
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True)
+class Hub:
+    """Where the configuration of a hub is.
+
+    file: as given by ``-f``; empty for the usual one, if it is there.
+    traits: options as JupyterHub's command line takes them.
+    """
+
+    file: str
+    traits: tuple[str, ...]
+
+    def proxy(self) -> TraefikProxy:
+        """The proxy as the Hub would make it. Runs the configuration; starts and writes nothing.
+
+        Raises:
+            ClickException: the configuration can't be read, or has another proxy.
+        """
+        app = self._app()
+        found = app.proxy_class
+        if not issubclass(found, TraefikProxy):
+            raise click.ClickException(
+                f"{self.about}: c.JupyterHub.proxy_class is {found.__name__}; set it to "
+                "'traefikhub', or give the configuration of another hub with -f"
+            )
+        proxy: TraefikProxy = found(
+            public_url=app.bind_url,
+            parent=app,
+            app=app,
+            log=app.log,
+            hub=app.hub,
+            host_routing=bool(app.subdomain_host),
+            ssl_cert=app.ssl_cert,
+            ssl_key=app.ssl_key,
+        )
+        return proxy
+
+    def settings(self) -> SessionSettings:
+        """What the proxy would begin with.
+
+        Raises:
+            ClickException: as ``proxy``.
+            StoreNotFound: its store is not installed, or broken.
+        """
+        try:
+            return self.proxy().session_settings()
+        except TraitError as error:
+            raise click.ClickException(f"{self.about}: {error}") from error
+
+    @property
+    def about(self) -> str:
+        """Whose words an error is about."""
+        file = self.file or (_USUAL if Path(_USUAL).exists() else f"without {_USUAL}")
+        return " ".join((file, *self.traits))
+
+    def _app(self) -> Any:
+        if self.file and not Path(self.file).is_file():
+            raise click.UsageError(f"-f {self.file}: there is no such file")
+        app = JupyterHub(log_level=logging.WARNING)
+        app.raise_config_file_errors = True
+        try:
+            file = [f"--config={self.file}"] if self.file else []
+            app.parse_command_line([*file, *self.traits])
+            app.load_config_file(app.config_file)
+            app.init_hub()
+        except SystemExit as error:
+            raise click.ClickException(f"{self.about}: exits with {error.code}") from error
+        except (TraitError, ConfigurableError) as error:
+            raise click.ClickException(f"{self.about}: {error}") from error
+        except Exception as error:  # whatever the admin's own code raises
+            raise click.ClickException(
+                f"{self.about} can't be read: {type(error).__name__}: {error}"
+            ) from error
+        return app
+
+
+def hub_options(function: _F) -> _F:
+    """For a ``HubCommand``: ``-f``, and its ``Hub`` as the argument ``hub``."""
+
+    @click.option(
+        "-f",
+        "--config",
+        default="",
+        metavar="FILE",
+        help=f"The hub's configuration; {_USUAL} by default.",
+        type=click.Path(),
+    )
+    @click.pass_context
+    def with_hub(ctx: click.Context, /, config: str, **kwargs: Any) -> Any:
+        return ctx.invoke(function, hub=Hub(config, tuple(ctx.obj or ())), **kwargs)
+
+    with_hub.__name__ = function.__name__
+    with_hub.__doc__ = function.__doc__
+    # Options that were put on the function itself.
+    with_hub.__click_params__ = [  # type: ignore[attr-defined]
+        *getattr(function, "__click_params__", []),
+        *with_hub.__click_params__,  # type: ignore[attr-defined]
+    ]
+    return with_hub  # type: ignore[return-value]
