@@ -27,7 +27,7 @@ def lint(session: nox.Session) -> None:
 def types(session: nox.Session) -> None:
     """Mypy, strict, on everything that is Python here."""
     session.install(
-        "mypy==2.*", "exceptiongroup", "nox", "tomli", "types-psutil", "types-requests", ".[test]"
+        "mypy==2.*", "exceptiongroup", "nox", "tomli", "types-psutil", "types-pyyaml", "types-requests", ".[test]"
     )
     session.run("mypy")
 

@@ -17,6 +17,13 @@ __all__ = ["cli", "main"]
 
 _MODULES: Final = {
     "demo": "_demo",
+    "stores": "_stores",
+    "check": "_check",
+    "routes": "_routes",
+    "static-config": "_static_config",
+    "bench": "_bench",
+    "install": "_install",
+    "new-store": "_new_store",
 }
 """Of each subcommand, the module here that holds it under the name ``command``."""
 

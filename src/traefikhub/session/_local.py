@@ -21,14 +21,13 @@ from traefikhub.session._parts import (
     pages_for,
     run_writer,
 )
-from traefikhub.session._plan import Plan, make_plan
+from traefikhub.session._plan import make_plan
 from traefikhub.session._process import begin, config_file_of, first_live, take_run_dir
 from traefikhub.session._records import base_records
 from traefikhub.session._settings import SessionSettings
-from traefikhub.session._static import as_toml, http_proxy_of, why_blind, with_extra
-from traefikhub.stores import Document
+from traefikhub.session._static import as_toml, http_proxy_of, own_static, why_blind
 from traefikhub.threads import in_thread
-from traefikhub.traefik import Credentials, StaticSettings, TraefikProcess, static_config
+from traefikhub.traefik import Credentials, TraefikProcess
 from traefikhub.traefik.api import sign_of_life
 from traefikhub.traefik.process import last_words
 from traefikhub.traefik.rundir import RunDir, write_private
@@ -61,7 +60,13 @@ async def start_traefik(settings: SessionSettings, stack: AsyncExitStack) -> Pro
     polling = Credentials(POLLING_USER, await in_thread(run_dir.secret, "api-password"))
     pages = pages_for(settings, plan.version)
     base = await base_records(settings, snapshot, polling, pages)
-    config = with_extra(_static(settings, plan, run_dir), settings.extra_static_config)
+    config = own_static(
+        settings,
+        plan.version,
+        address=plan.address,
+        api_address=plan.api_address,
+        run_dir=run_dir.path,
+    )
     config_file = await _write(settings, run_dir, as_toml(config))
     writer = make_writer(
         settings,
@@ -145,27 +150,6 @@ async def start_traefik(settings: SessionSettings, stack: AsyncExitStack) -> Pro
         f"Traefik {plan.version}, process {supervisor.process.pid}, dashboard at "
         f"{settings.api_url}/dashboard/ (user {POLLING_USER}, password in "
         f"{run_dir.path / 'api-password'})",
-    )
-
-
-def _static(settings: SessionSettings, plan: Plan, run_dir: RunDir) -> Document:
-    return static_config(
-        StaticSettings(
-            address=plan.address,
-            entry_point=settings.entry_point,
-            https=settings.https,
-            api_address=plan.api_address,
-            api_entry_point=settings.api_entry_point,
-            providers=settings.store.provider_config(),
-            log_level=settings.log_level,
-            access_log=str(run_dir.path / settings.access_log) if settings.access_log else "",
-            sanitize_path=settings.sanitize_path,
-            trusted_proxies=settings.trusted_proxies,
-            drain_seconds=max(settings.drain_seconds, settings.grace_seconds),
-            throttle=settings.throttle,
-            counts_requests=settings.counts_requests,
-        ),
-        plan.version,
     )
 
 

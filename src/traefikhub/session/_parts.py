@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import ssl
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 from traefikhub.activity_watch import ActivityWatch
@@ -28,6 +29,7 @@ __all__ = [
     "ProxySession",
     "api_client",
     "checked_extra",
+    "make_table",
     "make_writer",
     "open_store",
     "pages_for",
@@ -132,17 +134,6 @@ def make_writer(
     Args:
         explain: what to add if Traefik doesn't serve a batch in time; called in a thread.
     """
-    hub_key = parse_routespec(settings.hub_prefix).key
-
-    def make_table(routes: list[Route]) -> Table:
-        return Table(
-            entry_point=settings.entry_point,
-            roots=root_routers(settings.entry_point, pages) if pages else None,
-            base=base,
-            extra=extra,
-            tree=RouteTree(hub_key) if settings.routing == "tree" else None,
-            routes=routes,
-        )
 
     async def wait_live(generation: int, stored: threading.Event) -> None:
         try:
@@ -156,7 +147,27 @@ def make_writer(
         except NotLive as error:
             raise NotLive(f"{error}. {await in_thread(explain)}") from error
 
-    return RouteWriter(settings.store, make_table, wait_live, settings.log)
+    table_of = partial(make_table, settings, base, extra, pages)
+    return RouteWriter(settings.store, table_of, wait_live, settings.log)
+
+
+def make_table(
+    settings: SessionSettings,
+    base: Records,
+    extra: Records,
+    pages: HubPages | None,
+    routes: Iterable[Route],
+) -> Table:
+    """The table of these routes, arranged as the options have it."""
+    hub_key = parse_routespec(settings.hub_prefix).key
+    return Table(
+        entry_point=settings.entry_point,
+        roots=root_routers(settings.entry_point, pages) if pages else None,
+        base=base,
+        extra=extra,
+        tree=RouteTree(hub_key) if settings.routing == "tree" else None,
+        routes=routes,
+    )
 
 
 def run_writer(settings: SessionSettings, writer: RouteWriter, stack: AsyncExitStack) -> None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from traefikhub.session._parts import API_SETTING, checked_extra
 from traefikhub.session._settings import SessionSettings
@@ -20,33 +20,108 @@ from traefikhub.traefik.checks import (
     check_hash,
     check_run_dir,
     check_trusted_proxies,
+    require_both,
 )
 from traefikhub.traefik.ports import listen_address, require_apart, require_free
 
-__all__ = ["Plan", "make_plan"]
+__all__ = [
+    "EXTERNAL_OPTION_CHECKS",
+    "OPTION_CHECKS",
+    "Listener",
+    "Plan",
+    "Program",
+    "find_program",
+    "listeners",
+    "make_plan",
+]
 
 _USERS_SETTING: Final = "c.JupyterHub.bind_url"
+
+OPTION_CHECKS: Final[tuple[Callable[[SessionSettings], object], ...]] = (
+    lambda settings: listen_address(settings.public_url, _USERS_SETTING),
+    lambda settings: listen_address(settings.api_url, API_SETTING),
+    lambda settings: check_api_url(settings.api_url),
+    lambda settings: check_entry_points(settings.entry_point, settings.api_entry_point),
+    lambda settings: check_duration(settings.throttle),
+    lambda settings: check_environment(settings.traefik_env),
+    lambda settings: check_trusted_proxies(settings.trusted_proxies),
+    lambda settings: check_run_dir(settings.run_dir),
+    lambda settings: check_hash(settings.api_hashed_password),
+)
+"""What options alone tell. Each raises TraefikUnusable or ValueError, which name the option."""
+
+EXTERNAL_OPTION_CHECKS: Final[tuple[Callable[[SessionSettings], object], ...]] = (
+    lambda settings: listen_address(settings.api_url, API_SETTING),
+    lambda settings: check_run_dir(settings.run_dir),
+    lambda settings: check_hash(settings.api_hashed_password),
+    lambda settings: require_both(settings.ssl_cert, settings.ssl_key),
+)
+"""As ``OPTION_CHECKS``, for a Traefik that others run."""
+
+
+class Listener(NamedTuple):
+    """Where Traefik is to listen.
+
+    address: ``host:port``, the host empty for every interface.
+    setting: the option that says so.
+    """
+
+    address: str
+    setting: str
+
+    @property
+    def port(self) -> int:
+        """Its number."""
+        return int(self.address.rpartition(":")[2])
+
+    def require_free(self, but: Collection[int] = ()) -> None:
+        """Refuse a port that is taken. Blocks.
+
+        Args:
+            but: ports that needn't be free.
+
+        Raises:
+            TraefikUnusable: it is.
+        """
+        if self.port not in but:
+            require_free(self.address, self.setting)
+
+
+class Program(NamedTuple):
+    """The Traefik that is going to be started."""
+
+    path: str
+    version: Version
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
     """What was checked before anything was touched.
 
-    address, api_address: where Traefik is to listen, ``host:port``.
+    listeners: for users, and for the API.
     program: the path of Traefik.
     extra: the admin's own dynamic configuration.
     """
 
-    address: str
-    api_address: str
+    listeners: tuple[Listener, Listener]
     program: str
     version: Version
     extra: Records
 
     @property
+    def address(self) -> str:
+        """Where users ask."""
+        return self.listeners[0].address
+
+    @property
+    def api_address(self) -> str:
+        """Where the API listens."""
+        return self.listeners[1].address
+
+    @property
     def ports(self) -> tuple[int, int]:
         """Those of users and of the API."""
-        return _port(self.address), _port(self.api_address)
+        return self.listeners[0].port, self.listeners[1].port
 
     def require_free(self, but: Collection[int] = ()) -> None:
         """Refuse ports that are taken. Blocks.
@@ -57,12 +132,8 @@ class Plan:
         Raises:
             TraefikUnusable: one is.
         """
-        for address, setting in (
-            (self.address, _USERS_SETTING),
-            (self.api_address, API_SETTING),
-        ):
-            if _port(address) not in but:
-                require_free(address, setting)
+        for listener in self.listeners:
+            listener.require_free(but)
 
 
 async def make_plan(settings: SessionSettings) -> Plan:
@@ -71,25 +142,34 @@ async def make_plan(settings: SessionSettings) -> Plan:
     Raises:
         TraefikError, ValueError: see there.
     """
-    address = listen_address(settings.public_url, _USERS_SETTING)
-    api_address = listen_address(settings.api_url, API_SETTING)
-    check_api_url(settings.api_url)
-    check_entry_points(settings.entry_point, settings.api_entry_point)
-    check_duration(settings.throttle)
-    check_environment(settings.traefik_env)
-    check_trusted_proxies(settings.trusted_proxies)
-    check_run_dir(settings.run_dir)
-    check_hash(settings.api_hashed_password)
+    for check in OPTION_CHECKS:
+        check(settings)
     await in_thread(check_certificate, settings.ssl_cert, settings.ssl_key)
-    await in_thread(require_apart, address, _USERS_SETTING, api_address, API_SETTING)
+    users, api = await in_thread(listeners, settings)
     extra = checked_extra(settings)
-    program = await in_thread(find_traefik, settings.traefik_command)
-    version = await in_thread(version_of, program)
-    require_supported(version, program)
-    return Plan(
-        address=address, api_address=api_address, program=program, version=version, extra=extra
-    )
+    program, version = await in_thread(find_program, settings)
+    return Plan(listeners=(users, api), program=program, version=version, extra=extra)
 
 
-def _port(address: str) -> int:
-    return int(address.rpartition(":")[2])
+def listeners(settings: SessionSettings) -> tuple[Listener, Listener]:
+    """Where Traefik is to listen for users, and for the API. May block on name resolution.
+
+    Raises:
+        TraefikUnusable: it can't be told, or one program can't listen on both.
+    """
+    users = Listener(listen_address(settings.public_url, _USERS_SETTING), _USERS_SETTING)
+    api = Listener(listen_address(settings.api_url, API_SETTING), API_SETTING)
+    require_apart(users.address, users.setting, api.address, api.setting)
+    return users, api
+
+
+def find_program(settings: SessionSettings) -> Program:
+    """The traefik program, of a version that will do. Blocks, for a few tens of milliseconds.
+
+    Raises:
+        TraefikUnusable: there is none.
+    """
+    path = find_traefik(settings.traefik_command)
+    version = version_of(path)
+    require_supported(version, path)
+    return Program(path, version)

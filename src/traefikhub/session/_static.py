@@ -3,18 +3,50 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Final
 
 import tomli_w
 
+from traefikhub.session._settings import SessionSettings
 from traefikhub.stores import Document
 from traefikhub.table import merge
-from traefikhub.traefik import TraefikUnusable
+from traefikhub.traefik import StaticSettings, TraefikUnusable, Version, static_config
 
-__all__ = ["as_toml", "http_proxy_of", "why_blind", "with_extra"]
+__all__ = ["as_toml", "http_proxy_of", "own_static", "why_blind", "with_extra"]
 
 _HTTP_PROXIES: Final = ("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy")
 """With one of these, Traefik's connections don't lead to the targets."""
+
+
+def own_static(
+    settings: SessionSettings, version: Version, *, address: str, api_address: str, run_dir: Path
+) -> Document:
+    """The static configuration for a Traefik, with the admin's part.
+
+    Args:
+        address, api_address: where it is to listen, ``host:port``.
+        run_dir: what the name of the access log is relative to.
+    """
+    config = static_config(
+        StaticSettings(
+            address=address,
+            entry_point=settings.entry_point,
+            https=settings.https,
+            api_address=api_address,
+            api_entry_point=settings.api_entry_point,
+            providers=settings.store.provider_config(),
+            log_level=settings.log_level,
+            access_log=str(run_dir / settings.access_log) if settings.access_log else "",
+            sanitize_path=settings.sanitize_path,
+            trusted_proxies=settings.trusted_proxies,
+            drain_seconds=max(settings.drain_seconds, settings.grace_seconds),
+            throttle=settings.throttle,
+            counts_requests=settings.counts_requests,
+        ),
+        version,
+    )
+    return with_extra(config, settings.extra_static_config)
 
 
 def with_extra(config: Document, extra: Mapping[str, Any]) -> Document:

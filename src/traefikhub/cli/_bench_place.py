@@ -1,0 +1,164 @@
+"""A scratch place in the store that is measured, so that the Hub's own routes are never touched."""
+
+from __future__ import annotations
+
+import secrets
+import shutil
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import anyio
+from traitlets import TraitError
+
+from traefikhub.stores import Change, KeyValueStore, RouteStore, StoreError, in_thread
+
+__all__ = ["NoPlace", "NotRemoved", "Place", "scratch_place"]
+
+_MOST_AT_ONCE: Final = 500
+"""Keys that are deleted by one transaction: far below what any server takes."""
+
+
+class NoPlace(Exception):
+    """The store offers no place beside the Hub's."""
+
+
+class NotRemoved(Exception):
+    """What was written could not be removed."""
+
+
+class Place(NamedTuple):
+    """Where is measured.
+
+    name: for people.
+    store: closed; it writes there and nowhere else.
+    directory: where its file is; None if it has a server.
+    """
+
+    name: str
+    store: RouteStore
+    directory: Path | None
+
+
+@asynccontextmanager
+async def scratch_place(store: RouteStore) -> AsyncIterator[Place]:
+    """Move a store that is not open, made for the Hub's own place, to one that is empty. At the
+    end it must be closed; everything there is removed.
+
+    Raises:
+        NoPlace: the store has none to offer.
+        StoreError: it can't be reached, or this user may not write there.
+        NotRemoved: at the end.
+    """
+    if isinstance(store, KeyValueStore):
+        async with _prefix(store) as place:
+            yield place
+    elif store.provider_name == "file" and store.has_trait("path"):
+        async with _file(store) as place:
+            yield place
+    else:
+        raise NoPlace(
+            f"{type(store).__name__} can't be measured: it offers no place beside the one with the "
+            "Hub's routes, which are not to be touched. A store can that is a KeyValueStore, with "
+            "a prefix, or has its file in the option path."
+        )
+
+
+@asynccontextmanager
+async def _prefix(store: KeyValueStore) -> AsyncIterator[Place]:
+    # Not elsewhere: a user of etcd may write what begins with the prefix, and no more.
+    own, scratch = store.prefix, f"{store.prefix}-bench-{secrets.token_hex(4)}"
+    try:
+        store.prefix = scratch
+    except TraitError as error:
+        raise NoPlace(f"{type(store).__name__} takes no prefix {scratch!r}: {error}") from error
+    try:
+        # Nothing is written by it; so if this fails, there is nothing to remove.
+        await store.connect()
+        try:
+            taken = await store.read_all()
+        finally:
+            await store.disconnect()
+    except StoreError as error:
+        raise type(error)(
+            f"{error}\n(It was to be measured below {scratch}/, beside {own}/.)"
+        ) from error
+    if taken or store.prefix != scratch:  # all that is there will be deleted
+        raise NoPlace(f"{type(store).__name__} has something below {scratch}/ already")
+    try:
+        yield Place(f"{scratch}/", store, None)
+    finally:
+        with anyio.CancelScope(shield=True):
+            await _erase(store)
+
+
+async def _erase(store: KeyValueStore) -> None:
+    """Delete all keys below the prefix."""
+    try:
+        await store.connect()
+        try:
+            size = min(store.transaction_limit, _MOST_AT_ONCE)
+            paths = list(await store.read_all())
+            for start in range(0, len(paths), size):
+                changes = [Change(path, None) for path in paths[start : start + size]]
+                await store.transact(changes, None)
+            await in_thread(_delete_name, store)
+            if left := await store.read_all():
+                raise StoreError(f"{len(left)} keys are still there")
+        finally:
+            await store.disconnect()
+    except StoreError as error:
+        raise NotRemoved(
+            f"What was written below {store.prefix}/ could not be removed: {error}\n"
+            "Delete all keys there; nobody else uses them."
+        ) from error
+
+
+def _delete_name(store: Any) -> None:
+    """Delete the name that each transaction of the etcd store leaves, instead of writing the next.
+
+    No transaction of its own can: etcd takes no key that is both deleted and written.
+    """
+    client = getattr(store, "_client", None)
+    if store.provider_name == "etcd" and client is not None and store._last is not None:
+        request = store._requests().write([], None, store._last, None)
+        if not client.txn(request, store._deadline()).succeeded:
+            raise StoreError("somebody else writes there")
+
+
+@asynccontextmanager
+async def _file(store: Any) -> AsyncIterator[Place]:
+    own = Path(store.path)
+    directory = _directory_beside(own)  # in no thread: cancelled, that would lose its name
+    try:
+        store.path = str(directory / own.name)
+        yield Place(store.path, store, directory)
+    finally:
+        with anyio.CancelScope(shield=True):
+            await in_thread(_remove, directory)
+
+
+def _directory_beside(file: Path) -> Path:
+    """A new one on the same disk. Not where a Traefik looks that reads the file."""
+    file = file.absolute()
+    beside = file.parent
+    while not beside.is_dir():  # of a hub that was never started
+        beside = beside.parent
+    try:
+        return Path(tempfile.mkdtemp(prefix=".traefikhub-bench-", dir=beside))
+    except OSError as error:
+        raise NoPlace(
+            f"{beside} can't be written: {error.strerror}. It is measured there, on the disk of "
+            f"{file}; be the Hub's user."
+        ) from error
+
+
+def _remove(directory: Path) -> None:
+    try:
+        shutil.rmtree(directory)
+    except OSError as error:
+        raise NotRemoved(
+            f"{directory} could not be removed: {error.strerror}. Remove it; nobody else uses it."
+        ) from error
