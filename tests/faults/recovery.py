@@ -7,9 +7,13 @@ import time
 from collections.abc import Sequence
 from math import inf
 
+from faults.ends import StoreReader
+from faults.model import Model
 from faults.probes import Prober
-from faults.record import Fault, Outcome
+from faults.record import Fault, History, Outcome
 from faults.users import NEW, Users
+from faults.verdict import judge_store
+from traefikhub.stores import StoreError
 
 __all__ = ["Recovery"]
 
@@ -22,18 +26,29 @@ class Recovery:
     """Tells when all is well: a new route can be added, and is served; so are all others that were
     acknowledged."""
 
-    def __init__(self, users: Users, prober: Prober) -> None:
+    def __init__(self, users: Users, prober: Prober, reader: StoreReader, history: History) -> None:
         self._users = users
         self._prober = prober
+        self._reader = reader
+        self._history = history
 
-    async def wait(self, faults: Sequence[Fault]) -> bool:
+    async def wait(self, faults: Sequence[Fault], *, by_itself: bool = False) -> bool:
         """Until all is well after these faults, which are over; whether it ever was. Notes when,
-        for all of them."""
+        for all of them.
+
+        Args:
+            by_itself: nobody changes a route meanwhile, for any change would be a repair, too: the
+                store must be put right before the new route is added.
+        """
         limit = max(fault.limit for fault in faults)
         over = max(fault.end for fault in faults)
         recovered = inf
         while time.monotonic() < over + _PATIENCE * limit:
-            if await self._is_well():
+            if by_itself:
+                if await self._is_repaired():
+                    by_itself = False
+                    faults[0].note += f", put right after {time.monotonic() - over:.1f} s"
+            elif await self._is_well():
                 recovered = time.monotonic()
                 break
             await asyncio.sleep(_PAUSE)
@@ -42,6 +57,17 @@ class Recovery:
             fault.end = over
             fault.recovered = recovered
         return recovered < inf
+
+    async def _is_repaired(self) -> bool:
+        """Whether the store holds what it should, and all is served. Only looks."""
+        try:
+            stored = await self._reader.read()
+        except StoreError:
+            return False
+        # Nothing that a stranger wrote may be there any more.
+        if any(judge_store(stored, Model(self._history.calls, []))):
+            return False
+        return await self._all_served()
 
     async def _is_well(self) -> bool:
         target = self._users.any_target()
