@@ -88,7 +88,8 @@ class Breaker:
             faults = await self._inject_all(kinds)
             if quiet:
                 faults[0].note += " while nobody changes a route"
-            well = await self._recovery.wait(faults, by_itself=quiet)
+            edited = kinds[0].subject == DRIFT
+            well = await self._recovery.wait(faults, edited=edited, by_itself=quiet)
         for fault in faults:
             self._tell(f"{fault.kind} {fault.note}: well after {fault.recovered - fault.end:.1f} s")
         for kind in kinds:

@@ -52,8 +52,11 @@ class StoreReader:
         self._targets = targets
         self._holdings: Holdings | None = None
 
-    async def read(self) -> Stored:
+    async def read(self, *, stopped: bool = False) -> Stored:
         """What it holds now.
+
+        Args:
+            stopped: the Hub was, in good order.
 
         Raises:
             StoreError: it can't be read.
@@ -65,24 +68,24 @@ class StoreReader:
             records = (await store.load()).records
         finally:
             await store.close()
-        return await asyncio.to_thread(self._stored, when, store, records)
+        return await asyncio.to_thread(self._stored, when, store, records, stopped)
 
-    async def read_at_rest(self) -> Stored:
+    async def read_at_rest(self, *, stopped: bool = False) -> Stored:
         """The same, when nothing is broken. A store that can't be read is amiss."""
         for _ in range(_TRIES):
             try:
-                return await self.read()
+                return await self.read(stopped=stopped)
             except StoreError as error:
                 text = f"it can't be read: {error}"
             await asyncio.sleep(_PAUSE)
         return Stored(time.monotonic(), {}, self._place.name, (text,))
 
-    def _stored(self, when: float, store: RouteStore, records: Records) -> Stored:
+    def _stored(self, when: float, store: RouteStore, records: Records, stopped: bool) -> Stored:
         if self._holdings is None:
             self._holdings = Holdings(self._targets.url(HUB), records)
         routes = {
             spec: (self._targets.name(route.target), as_text(route.data))
             for spec, route in routes_of(records).items()
         }
-        amiss = tuple(self._holdings.amiss(records, store))
+        amiss = tuple(self._holdings.amiss(records, store, stopped))
         return Stored(when, routes, f"{self._place.name} read by another", amiss)

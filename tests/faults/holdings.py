@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from faults.model import as_text
+from traefikhub.activity import ACTIVITY_SECTION, from_records
 from traefikhub.base import (
     API_USERS_KEY,
     CERTIFICATE_KEY,
@@ -54,21 +55,32 @@ class Holdings:
             routes=routes,
         ).records
 
-    def amiss(self, held: Records, store: RouteStore) -> Iterator[str]:
+    def amiss(self, held: Records, store: RouteStore, stopped: bool) -> Iterator[str]:
         """How records differ from those that stand for the routes among them.
 
         Args:
             store: of which they are; it may hold some things in another form.
+            stopped: the Hub was, in good order: then it keeps when each route was used, else not.
         """
+        routes = routes_of(held)
         wanted = {
             key: store.canonical(key, document)
-            for key, document in self.records(routes_of(held).values()).items()
+            for key, document in self.records(routes.values()).items()
         }
+        if stopped:
+            used = from_records(held)
+            if used is None or not used.keys() <= routes.keys():
+                yield f"{ACTIVITY_SECTION} tells of {used and sorted(used.keys() - routes.keys())}"
+            held = {key: document for key, document in held.items() if not _is_activity(key)}
         yield from (f"{_name(key)} is missing" for key in [*wanted, *_SECRET] if key not in held)
         yield from (f"{_name(key)} is left over" for key in held if key not in wanted)
         for key, document in wanted.items():
             if key in held and as_text(held[key]) != as_text(document):
                 yield f"{_name(key)} differs"
+
+
+def _is_activity(key: Key) -> bool:
+    return key.section == ACTIVITY_SECTION
 
 
 def _name(key: Key) -> str:

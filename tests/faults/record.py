@@ -163,7 +163,13 @@ class History:
 
     def in_order(self) -> list[Entry]:
         """Everything, by its begin."""
-        entries = [*self.calls, *self.probes, *self.arrivals, *self.faults, *self.looks]
+        entries: list[Entry] = [
+            *self.calls,
+            *self.probes,
+            *self.arrivals,
+            *self.faults,
+            *self.looks,
+        ]
         return sorted(entries, key=_at)
 
     def around(self, begin: float, end: float, spec: str) -> Iterator[str]:

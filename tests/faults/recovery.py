@@ -32,34 +32,41 @@ class Recovery:
         self._reader = reader
         self._history = history
 
-    async def wait(self, faults: Sequence[Fault], *, by_itself: bool = False) -> bool:
+    async def wait(
+        self, faults: Sequence[Fault], *, edited: bool = False, by_itself: bool = False
+    ) -> bool:
         """Until all is well after these faults, which are over; whether it ever was. Notes when,
         for all of them.
 
         Args:
-            by_itself: nobody changes a route meanwhile, for any change would be a repair, too: the
+            edited: the store was, and must be put right, too.
+            by_itself: nobody changes a route meanwhile, for any change would be a repair, too. The
                 store must be put right before the new route is added.
         """
         limit = max(fault.limit for fault in faults)
         over = max(fault.end for fault in faults)
-        recovered = inf
-        while time.monotonic() < over + _PATIENCE * limit:
-            if by_itself:
-                if await self._is_repaired():
-                    by_itself = False
+        steps = [self._is_well]
+        if edited:
+            steps.insert(0 if by_itself else 1, self._is_repaired)
+        while steps and time.monotonic() < over + _PATIENCE * limit:
+            if await steps[0]():
+                if steps.pop(0) == self._is_repaired:
                     faults[0].note += f", put right after {time.monotonic() - over:.1f} s"
-            elif await self._is_well():
-                recovered = time.monotonic()
-                break
-            await asyncio.sleep(_PAUSE)
+            else:
+                await asyncio.sleep(_PAUSE)
+        recovered = inf if steps else time.monotonic()
         for fault in faults:
             # A fault that came first is judged by the time since the last one was over.
             fault.end = over
             fault.recovered = recovered
-        return recovered < inf
+        return not steps
 
     async def _is_repaired(self) -> bool:
         """Whether the store holds what it should, and all is served. Only looks."""
+        async with self._users.quiet():  # they may be so already
+            return await self._holds_and_serves()
+
+    async def _holds_and_serves(self) -> bool:
         try:
             stored = await self._reader.read()
         except StoreError:

@@ -176,7 +176,8 @@ class _Run:
     def _keep_logs(self, world: World) -> None:
         logs = [self._directory / "hub.log", *world.run_dir.glob("traefik.log*")]
         for log in [*logs, *self._directory.glob("*/*.log")]:
-            shutil.copyfile(log, self._keep / log.name)
+            with suppress(FileNotFoundError):  # it ended before that was begun
+                shutil.copyfile(log, self._keep / log.name)
 
     async def _keep_pinging(self, hub: HubControl) -> None:
         while True:
@@ -203,7 +204,7 @@ class _Run:
             await world.hub.end()
             if whose == "the Hub" and not await self._started(world.hub):
                 return
-        stored.append(await reader.read_at_rest())
+        stored.append(await reader.read_at_rest(stopped=True))
         if left := await asyncio.to_thread(world.traefiks):
             text = f"{len(left)} Traefik still run after a normal stop"
             self._violations.append(Violation("a process was left", text, time.monotonic(), inf))

@@ -66,7 +66,7 @@ class Users:
         self._routes = {spec: _Route() for spec in SPECS}
         self._serial = 0
         self._checking = False
-        self._quiet = False
+        self._quiet = 0
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def keep_changing(self, per_second: float) -> None:
@@ -92,12 +92,12 @@ class Users:
     @asynccontextmanager
     async def quiet(self) -> AsyncIterator[None]:
         """Nothing is in progress, and nothing begins, for as long as this lasts."""
-        self._quiet = True
+        self._quiet += 1
         try:
             await self.done()
             yield
         finally:
-            self._quiet = False
+            self._quiet -= 1
 
     def _begin(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)
