@@ -51,7 +51,7 @@ def _draw(title: str, looks: Sequence[Look], faults: Sequence[Fault], file: Path
     memory, descriptors, threads = subplots
     first = looks[0].at
     minutes = [(look.at - first) / 60 for look in looks]
-    curves = [
+    curves: list[tuple[Any, Sequence[float], str, str]] = [
         (memory, [look.hub_mib for look in looks], "Hub", "C0"),
         (memory, [look.traefik_mib for look in looks], "Traefik", "C1"),
         (descriptors, [look.hub_descriptors for look in looks], "Hub", "C0"),
