@@ -19,6 +19,7 @@ __all__ = ["PATIENCE", "HubControl", "StartFailed"]
 
 _TESTS = Path(__file__).parents[1]
 _RETRY_SECONDS = 0.5
+_LAST_WORDS_SECONDS = 1.0
 PATIENCE = 60.0
 """Seconds after which a call is taken for one that never ends."""
 
@@ -34,7 +35,7 @@ class HubControl:
         given: what each is started with, see ``HubProcess``.
         log: for what they log.
         history: every call goes there.
-        patience: seconds for which an answer is waited for.
+        patience: seconds for which an answer is waited for, but that of a start.
 
     silent: set when one has not come by then. The run is to end, and ``kill`` to be called.
     """
@@ -79,8 +80,9 @@ class HubControl:
             )
         ready = self._expect(0)
         self._reader = asyncio.create_task(self._read(self._process))
-        if "ok" not in await self._finished(call, ready):
+        if "ok" not in await self._finished(call, ready, PATIENCE):
             if call.outcome is Outcome.SILENT:
+                await asyncio.sleep(_LAST_WORDS_SECONDS)
                 await self.kill()
             await self._exit()
             raise StartFailed(call.error)
@@ -191,20 +193,23 @@ class HubControl:
         self._history.calls.append(call)
         return call
 
-    async def _finished(self, call: Call, future: asyncio.Future[dict[str, Any]]) -> dict[str, Any]:
+    async def _finished(
+        self, call: Call, future: asyncio.Future[dict[str, Any]], patience: float = 0
+    ) -> dict[str, Any]:
         """Wait for an answer, but not for ever."""
+        patience = patience or self._patience
         try:
-            answer = await asyncio.wait_for(future, self._patience)
+            answer = await asyncio.wait_for(future, patience)
         except asyncio.TimeoutError:
-            self._give_up(call)
+            self._give_up(call, patience)
             return _LOST
         self._finish(call, answer)
         return answer
 
-    def _give_up(self, call: Call) -> None:
+    def _give_up(self, call: Call, patience: float) -> None:
         call.end = time.monotonic()
         call.outcome = Outcome.SILENT
-        call.error = f"no answer within {self._patience:g} s"
+        call.error = f"no answer within {patience:g} s"
         self._history.ended = min(self._history.ended, call.end)
         with suppress(ProcessLookupError):
             if self._process and not self.silent.is_set():
