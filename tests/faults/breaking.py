@@ -61,7 +61,7 @@ class Breaker:
         kinds = kinds_for(self._world.place, plan.only)
         if not self._world.place.can_fill:
             self._report.left_out.append("disk full: this user can't mount a small disk")
-        await asyncio.sleep(_SOME_USERS_FIRST)
+        await asyncio.sleep(plan.scale * _SOME_USERS_FIRST)
         if plan.faultless:
             return
         until = time.monotonic() + plan.seconds

@@ -22,7 +22,7 @@ class Plan:
 
     seconds: how long faults are injected; 0 for each kind once.
     changes_per_second, requests_per_second: as they say.
-    scale: of the time that faults last.
+    scale: of the time that faults last, and of that between them.
     pairs: whether two may come together.
     only: faults with this in their name.
     faultless: no fault at all.

@@ -42,12 +42,12 @@ def test_what_would_prove_nothing_is_refused(
 
 def test_whoever_kills_it_ends_all_that_it_started(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "faults", "--store=toml-file", "--minutes=5", "--seed=1"]
-    command += ["--only=clock", f"--history={tmp_path / 'history'}"]
+    command += ["--only=Traefik killed", f"--history={tmp_path / 'history'}"]
     environment = {**os.environ, "TMPDIR": str(tmp_path)}
     with (tmp_path / "said").open("w") as said:
         process = subprocess.Popen(command, cwd=TESTS, env=environment, stdout=said, stderr=said)
     try:
-        wait_until(lambda: "clock of the Hub" in (tmp_path / "said").read_text(), "a fault")
+        wait_until(lambda: "Traefik killed" in (tmp_path / "said").read_text(), "a fault")
         assert _started_below(tmp_path) - {process.pid}
         process.send_signal(signal.SIGTERM)
         assert process.wait(30) == 130
