@@ -19,7 +19,10 @@ from faults.recovery import Recovery
 from faults.users import Users
 from faults.world import World
 
-__all__ = ["Breaker"]
+__all__ = ["INJECTION_SECONDS", "Breaker"]
+
+INJECTION_SECONDS = 120.0
+"""A fault that takes longer waits for something that never comes: a route, or a Hub that starts."""
 
 _SOME_USERS_FIRST = 3.0
 _PAIR_SHARE = 0.3
@@ -85,13 +88,23 @@ class Breaker:
     async def _break(self, kinds: Sequence[Kind]) -> bool:
         """Some faults at once; whether all was well again."""
         async with self._users_are_quiet(kinds) as quiet:
-            faults = await self._inject_all(kinds)
+            now = time.monotonic()
+            faults = [Fault(kind.name, now, kind.limit, kind.excuses) for kind in kinds]
+            self._report.history.faults += faults
+            with anyio.move_on_after(INJECTION_SECONDS) as scope:
+                await self._inject_all(kinds, faults)
             if quiet:
                 faults[0].note += " while nobody changes a route"
             edited = kinds[0].subject == DRIFT
-            well = await self._recovery.wait(faults, edited=edited, by_itself=quiet)
+            if scope.cancelled_caught:  # what it waits for never comes
+                well = False
+                for fault in faults:
+                    fault.end = min(fault.end, time.monotonic())
+            else:
+                well = await self._recovery.wait(faults, edited=edited, by_itself=quiet)
         for fault in faults:
-            self._tell(f"{fault.kind} {fault.note}: well after {fault.recovered - fault.end:.1f} s")
+            how = f"after {fault.recovered - fault.end:.1f} s" if well else "never"
+            self._tell(f"{fault.kind} {fault.note}: well {how}")
         for kind in kinds:
             if kind.undo:
                 await kind.undo(self._world)
@@ -101,10 +114,7 @@ class Breaker:
                 self._report.stored.append(await self._reader.read_at_rest())
         return well
 
-    async def _inject_all(self, kinds: Sequence[Kind]) -> list[Fault]:
-        now = time.monotonic()
-        faults = [Fault(kind.name, now, kind.limit, kind.excuses) for kind in kinds]
-        self._report.history.faults += faults
+    async def _inject_all(self, kinds: Sequence[Kind], faults: Sequence[Fault]) -> None:
         async with anyio.create_task_group() as group:
             for kind, fault in zip(kinds, faults, strict=True):
                 group.start_soon(_inject, kind, self._world, fault)
@@ -112,7 +122,6 @@ class Breaker:
         if len(faults) > 1:
             for fault in faults:
                 fault.note += f" ({faults[0].kind} + {faults[1].kind})"
-        return faults
 
     @asynccontextmanager
     async def _users_are_quiet(self, kinds: Sequence[Kind]) -> AsyncIterator[bool]:

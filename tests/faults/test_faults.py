@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import time
 from pathlib import Path
 
 import pytest
 
+from faults import breaking
 from faults.hub import EARLY, NO_CHANGE, NOTHING
+from faults.kinds import Kind
+from faults.record import Fault
 from faults.run import NothingToDo, Plan, run
 from faults.summary import around, summary
+from faults.world import World
 
 SEED = int(os.environ.get("TRAEFIKHUB_FAULTS_SEED", "1"))
 
@@ -62,6 +67,20 @@ def test_a_hub_that_never_answers_is_found_out(lie: str, tmp_path: Path) -> None
     assert '"silent"' in (tmp_path / "history.jsonl").read_text()
     # Where it hangs.
     assert "Current thread" in (tmp_path / "hub.log").read_text()
+
+
+def test_a_fault_that_never_ends_ends_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def wait(world: World, fault: Fault) -> None:
+        await asyncio.Event().wait()
+
+    endless = Kind("endless", "clock", wait, frozenset())
+    monkeypatch.setattr(breaking, "kinds_for", lambda *_: [endless])
+    monkeypatch.setattr(breaking, "INJECTION_SECONDS", 0.5)
+    report = run(Plan(store="toml-file", seed=SEED, seconds=60, scale=0.3), tmp_path)
+    assert [violation.rule for violation in report.violations] == ["the recovery took too long"]
+    assert report.seconds < 30
 
 
 def test_a_run_without_a_fault_proves_nothing(tmp_path: Path) -> None:
