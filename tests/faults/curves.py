@@ -51,11 +51,13 @@ def _draw(title: str, looks: Sequence[Look], faults: Sequence[Fault], file: Path
     memory, descriptors, threads = subplots
     first = looks[0].at
     minutes = [(look.at - first) / 60 for look in looks]
+    own = [max(0, look.traefik_descriptors - look.connections) for look in looks]
     curves: list[tuple[Any, Sequence[float], str, str]] = [
         (memory, [look.hub_mib for look in looks], "Hub", "C0"),
         (memory, [look.traefik_mib for look in looks], "Traefik", "C1"),
         (descriptors, [look.hub_descriptors for look in looks], "Hub", "C0"),
         (descriptors, [look.traefik_descriptors for look in looks], "Traefik", "C1"),
+        (descriptors, own, "… beside users' connections", "C1:"),
         (threads, [look.hub_threads for look in looks], "Hub", "C0"),
         (threads, [look.traefik_threads for look in looks], "Traefik", "C1"),
         (threads, [len(look.traefiks) for look in looks], "Traefik's processes", "C2"),
