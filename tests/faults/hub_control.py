@@ -121,7 +121,9 @@ class HubControl:
         number = next(self._numbers)
         answer = self._expect(number)
         process = self._process
-        if process is None or process.returncode is not None or process.stdin is None:
+        # That it has ended is seen at its pipe before its code is there.
+        ended = self._reader is None or self._reader.done()
+        if process is None or ended or process.returncode is not None or process.stdin is None:
             self._answered(number, _LOST)
             return answer
         with suppress(ConnectionError):

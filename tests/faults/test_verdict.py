@@ -122,7 +122,7 @@ def test_a_fault_excuses_no_answer_but_never_a_wrong_one() -> None:
     assert history.broken() == ["a request reached a stranger"]
 
 
-@pytest.mark.parametrize(("begin", "end"), [(1, 3.9), (9.1, 12)])
+@pytest.mark.parametrize(("begin", "end"), [(1.1, 3.9), (9.1, 12)])
 def test_a_fault_excuses_nothing_before_it_and_nothing_after_its_recovery(
     begin: float, end: float
 ) -> None:

@@ -12,7 +12,7 @@ import anyio
 from traefikhub.session._plan import Plan
 from traefikhub.session._settings import SessionSettings
 from traefikhub.threads import in_thread
-from traefikhub.traefik import TraefikError, TraefikExited, TraefikProcess
+from traefikhub.traefik import TraefikError, TraefikExited, TraefikKilled, TraefikProcess
 from traefikhub.traefik.adoption import Leftovers, find_leftovers, is_well, make_room
 from traefikhub.traefik.api import Sign, sign_of_life
 from traefikhub.traefik.rundir import RunDir, require_appendable
@@ -105,7 +105,11 @@ async def first_live(writer: RouteWriter, supervisor: Supervisor) -> None:
     """
     process = supervisor.process
     if not process.adopted:
-        await _live_unless_ended(writer, process)
+        try:
+            await _live_unless_ended(writer, process)
+        except TraefikKilled:  # not to be blamed on its configuration
+            supervisor.begin()
+            await _live_unless_ended(writer, supervisor.process)
         return
     try:
         await _live_unless_ended(writer, process)

@@ -279,7 +279,8 @@ class KeyValueStore(RouteStore):
         if owner is None:
             self.log.warning("The keys of %s/ were deleted by hand", self.prefix)
         elif owner == token or owner[:_SHORT] in token.split()[1:]:
-            self.log.warning("%s/ was set back to what an earlier Hub left", self.prefix)
+            if owner != token:
+                self.log.warning("%s/ was set back to what an earlier Hub left", self.prefix)
             guard = Guard(_OWNER, owner)
         else:
             self._fenced = (
