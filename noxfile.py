@@ -27,7 +27,14 @@ def lint(session: nox.Session) -> None:
 def types(session: nox.Session) -> None:
     """Mypy, strict, on everything that is Python here."""
     session.install(
-        "mypy==2.*", "exceptiongroup", "nox", "tomli", "types-psutil", "types-pyyaml", "types-requests", ".[test]"
+        "mypy==2.*",
+        "exceptiongroup",
+        "nox",
+        "tomli",
+        "types-psutil",
+        "types-pyyaml",
+        "types-requests",
+        ".[test]",
     )
     session.run("mypy")
 
@@ -98,11 +105,12 @@ def jupyterhub_quick(session: nox.Session, version: str) -> None:
 @nox.session
 def faults(session: nox.Session) -> None:
     """Break things while users come and go: ``-- --minutes 60 --store etcd --seed 7``; without
-    them, every fault once, in five minutes."""
-    session.install(".[test]")
+    them, every fault once, in six minutes. Curves are in ``build/faults/``."""
+    session.install(".[test]", "matplotlib>=3.8")
     bring_servers(session)
+    plot = () if "--plot" in session.posargs else ("--plot", "build/faults/curves.svg")
     session.run(
-        *("python", "-m", "faults", *session.posargs),
+        *("python", "-m", "faults", *plot, *session.posargs),
         env={"PYTHONPATH": "tests"},
         interrupt_timeout=60,  # after Ctrl-C, to end what runs
     )

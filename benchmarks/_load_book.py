@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Final
 
-__all__ = ["GONE", "Book", "Incident", "Timeline"]
+__all__ = ["GONE", "HUB", "NO_ROUTE", "Book", "Incident", "Timeline"]
 
 GONE: Final = "gone"
 """The server has died, while its route is still there."""
+
+HUB: Final = "the Hub"
+NO_ROUTE: Final = "the Hub, 404"
+OF_THE_HUB: Final = frozenset({HUB, NO_ROUTE})
+"""Who answers for users who have no server. While a route changes, the Hub may."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +77,7 @@ class Incident:
     who: it was about.
     text: what was seen.
     why: the explanation; empty if there is none.
+    stranger: somebody answered whom the user never had, then. Nothing explains that.
     """
 
     at: float
@@ -79,6 +85,7 @@ class Incident:
     who: str
     text: str
     why: str
+    stranger: bool = False
 
 
 @dataclass(slots=True)
@@ -107,22 +114,39 @@ class Book:
         """Something did not."""
         self.incidents.append(Incident(self.now(), kind, who, text, why))
 
-    def judge(self, kind: str, user: str, began: float, seen: str, gone: str = "") -> None:
+    def judge(
+        self,
+        kind: str,
+        user: str,
+        began: float,
+        seen: str,
+        gone: str = "",
+        names: Collection[str] = (),
+    ) -> None:
         """A request has ended just now.
 
         Args:
             seen: who answered, or what else became of it.
             gone: what is seen if the server has died.
+            names: of all who said that the answer is theirs, be it right or wrong otherwise.
         """
         allowed, changing = self.timelines[user].between(began, time.monotonic())
-        if GONE in allowed and seen == gone:
+        wanted = " or ".join(sorted(allowed))
+        if not allowed.union(OF_THE_HUB).issuperset(names):
+            text = f"{seen}, not {wanted}"
+            self.incidents.append(Incident(self.now(), kind, user, text, "", stranger=True))
+        elif GONE in allowed and seen == gone:
             self.well(f"{kind}, server died")
         elif seen in allowed:
             self.well(kind)
         else:
-            wanted = " or ".join(sorted(allowed))
             why = "its route or server changed meanwhile" if changing else ""
             self.wrong(kind, user, f"{seen}, not {wanted}" if not changing else seen, why)
+
+    @property
+    def strangers(self) -> list[Incident]:
+        """Those in which another user's server answered, or one that the user had before."""
+        return [each for each in self.incidents if each.stranger]
 
     @property
     def unexplained(self) -> list[Incident]:

@@ -78,7 +78,8 @@ class Driver:
         half = 30 * plan.minutes
         judged = [each for each in sampler.samples if half <= each["at"] <= 2 * half]
         growths = grown(first, judged, last)
-        problems = problems_of(growths, last, len(book.unexplained), others)
+        unexplained, strangers = len(book.unexplained), len(book.strangers)
+        problems = problems_of(growths, last, unexplained, others, strangers)
         return Run(plan, about, book, sampler.samples, growths, warnings, problems)
 
     def keep_logs(self, directory: Path) -> None:

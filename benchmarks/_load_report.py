@@ -46,6 +46,8 @@ def document_of(run: Run) -> dict[str, Any]:
         "about": run.about,
         "problems": list(run.problems),
         "counts": dict(sorted(run.book.counts.items())),
+        "unexplained": len(run.book.unexplained),
+        "strangers": len(run.book.strangers),
         "incidents": [asdict(each) for each in run.book.incidents],
         "calls": _calls(run.book),
         "warnings": dict(run.warnings.most_common()),
@@ -78,6 +80,7 @@ def render_run(run: Run) -> str:
         table(calls),
         table(went_well),
         table(incidents) if incidents else "No errors, explained or not.",
+        f"Answers of servers that were not the user's: {len(run.book.strangers)}.",
         "\n".join(f"- {n} × {what}" for what, n in run.warnings.most_common())
         or "No warnings in the logs.",
     ]

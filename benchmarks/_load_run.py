@@ -6,7 +6,6 @@ it does, and what came of it: docs/load.md.
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import json
 import signal
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from benchmarks._backend import Missing
+from benchmarks._load_arguments import STORES, parser
 from benchmarks._load_driver import Driver
 from benchmarks._load_plan import Plan
 from benchmarks._load_plots import draw_load
@@ -23,20 +23,18 @@ from benchmarks._load_report import Run, document_of, render_run
 from benchmarks._machine import describe
 from benchmarks._servers import opened_server
 
-_ROOT: Final = Path(__file__).parents[1]
-_STORES: Final = ("toml-file", "etcd", "consul")
 _ABOUT: Final = ("date", "traefikhub", "traefik", "jupyterhub", "python", "system", "cores")
 
 
 def main() -> int:
     """Run what was asked for; 1 if something was not in order."""
-    arguments = _parser().parse_args()
+    arguments = parser(__doc__ or "").parse_args()
     # Whoever ends this ends what it started: by Ctrl-C, also in the background, or by a kill.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     arguments.output.mkdir(parents=True, exist_ok=True)
     in_order = True
-    for store in arguments.store or _STORES:
+    for store in arguments.store or STORES:
         plan = Plan(
             store=store, users=arguments.users, minutes=arguments.minutes, seed=arguments.seed
         )
@@ -49,21 +47,6 @@ def main() -> int:
         _write(run, arguments.output)
         in_order = in_order and not run.problems
     return 0 if in_order else 1
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks._load_run", description=__doc__)
-    parser.add_argument("--store", choices=_STORES, action="append", help="may be repeated")
-    parser.add_argument("--users", type=int, default=2000)
-    parser.add_argument("--minutes", type=float, default=10)
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument(
-        "--output",
-        type=Path,
-        default=_ROOT / ".benchmarks" / "load",
-        help="the directory for results (default: .benchmarks/load)",
-    )
-    return parser
 
 
 def _run(plan: Plan, output: Path) -> Run:

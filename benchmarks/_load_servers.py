@@ -10,13 +10,12 @@ import asyncio
 from contextlib import suppress
 from typing import Final
 
+from benchmarks._load_book import HUB, NO_ROUTE
+
 __all__ = ["DOWNLOAD", "HUB", "NO_ROUTE", "Server", "Servers"]
 
 DOWNLOAD: Final = 2 * 1024 * 1024
 """Bytes."""
-
-HUB: Final = "the Hub"
-NO_ROUTE: Final = "the Hub, 404"
 
 _CHUNK: Final = 32 * 1024
 _PAUSE: Final = 0.5

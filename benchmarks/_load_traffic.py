@@ -110,7 +110,7 @@ class Traffic:
         except Broken as error:
             self._book.judge(kind, user, began, f"connection {error}", gone)
             return False
-        self._book.judge(kind, user, began, who(answer, path), gone)
+        self._book.judge(kind, user, began, who(answer, path), gone, named(answer, path))
         return True
 
     async def _ask_hub(self, connection: Connection) -> bool:
@@ -145,7 +145,9 @@ class Traffic:
                     wanted = f"{server} ping\n".encode()
                     answer = await connection.say(b"ping\n")
                     if answer != wanted:
-                        self._book.judge("socket", user, began, f"message {answer[:80]!r}")
+                        name, _, _ = answer.decode("latin-1").rpartition(" ")
+                        seen = f"message {answer[:80]!r}"
+                        self._book.judge("socket", user, began, seen, names=[name] if name else ())
                         return
                     self._book.well("message over a socket")
                     await asyncio.sleep(_BETWEEN_MESSAGES)
@@ -179,11 +181,13 @@ class Traffic:
             self._book.judge("download", user, began, f"connection {error}")
             return
         whole = answer.status == 200 and len(answer.body) == DOWNLOAD
-        names = {each.strip() for each in answer.body.split(b"\n")} - {b""}
-        if whole and names == {server.encode()}:
+        lines = {each.strip().decode("latin-1") for each in answer.body.split(b"\n")} - {""}
+        if whole and lines == {server}:
             self._book.well("download")
         else:
-            self._book.judge("download", user, began, f"status {answer.status}, {names!r:.80}")
+            seen = f"status {answer.status}, {lines!r:.80}"
+            names = lines if whole else named(answer, path)
+            self._book.judge("download", user, began, seen, names=names)
 
     # --- what the Hub does by itself -------------------------------------------------------------
 
@@ -213,12 +217,18 @@ class Traffic:
                 self._book.wrong("last activity", user, f"{idle:.0f} s ago")
 
 
+def named(answer: Answer, path: str) -> list[str]:
+    """Who says that the answer is his, if anybody."""
+    name, _, rest = answer.body.decode("latin-1").replace("\n", " ").rpartition(" ")
+    return [name] if rest == path and (answer.status == 200 or name.endswith("404")) else []
+
+
 def who(answer: Answer, path: str) -> str:
-    """Who answered."""
+    """Who answered, or what."""
     name, _, rest = answer.body.decode("latin-1").replace("\n", " ").rpartition(" ")
     if answer.status == 503 and rest.startswith("/hub/error/"):
         return _KINDS[_PAGE][2]
-    if rest == path and (answer.status == 200 or name.endswith("404")):
+    if named(answer, path):
         return name
     with suppress(UnicodeDecodeError):
         return f"{answer.status} {answer.body[:80].decode().strip()}"

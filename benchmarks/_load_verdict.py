@@ -146,15 +146,22 @@ def _slope(times: Sequence[float], values: Sequence[float]) -> tuple[float, floa
 
 
 def problems_of(
-    growths: Sequence[Growth], last: Sample, unexplained: int, others: Sequence[str]
+    growths: Sequence[Growth],
+    last: Sample,
+    unexplained: int,
+    others: Sequence[str],
+    strangers: int = 0,
 ) -> list[str]:
     """What keeps the run from being in order.
 
     Args:
         unexplained: errors.
         others: whatever else was seen.
+        strangers: the errors among them in which a server answered that wasn't the user's.
     """
     found = list(others)
+    if strangers:
+        found.append(f"answers of servers that were not the user's: {strangers}")
     if unexplained:
         found.append(f"errors without an explanation: {unexplained}")
     found += [

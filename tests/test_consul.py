@@ -25,6 +25,7 @@ import requests
 
 from servers.consul import ConsulServer
 from servers.etcd import Certificates
+from servers.relay import Relay
 from support import Backend, ask, free_port, run_traefik, wait_until
 from traefikhub.stores import (
     Batch,
@@ -1017,3 +1018,26 @@ async def test_traefik_serves_with_the_authorities_of_the_machine(
     with ConsulServer(tmp_path, certificates=certificates, ask_clients=False) as server:
         async with opened(url=server.url) as store:
             await serve(store, backend("mary"), tmp_path)
+
+
+async def test_a_take_over_that_failed_does_not_come_late(
+    server: ConsulServer, prefix: str
+) -> None:
+    """It would fence whoever has taken over since, for nobody."""
+    with Relay(server.url.removeprefix("http://")) as relay:
+        late = ConsulStore(url=relay.url, prefix=prefix, timeout=1.0)
+        read_value = late.read_value
+
+        async def read_and_lose(path: str) -> str | None:
+            value = await read_value(path)
+            relay.stall()
+            return value
+
+        late.read_value = read_and_lose  # type: ignore[method-assign]
+        with pytest.raises(StoreUnavailable):
+            await late.open()
+        async with opened(url=server.url, prefix=prefix) as store:
+            await store.apply(batch(1, "first"))
+            relay.heal()
+            await anyio.sleep(1)
+            await store.apply(batch(2, "second"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import secrets
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack
@@ -155,6 +156,11 @@ def everything_is_garbage(hand: Hand) -> None:
             hand.put(path, "garbage {{ ] \u0001")
 
 
+def garbage_and_a_router(hand: Hand) -> None:
+    hand.put("jupyterhub/routes/theirs", "hello")
+    hand.put("http/routers/theirs/rule", "PathPrefix(`/user/`)")
+
+
 KEY_DRIFTS: Final[dict[str, Callable[[Hand], Any]]] = {
     "a route is forgotten": lambda hand: hand.delete("jupyterhub/routes/g_user_mary"),
     "a router is removed": lambda hand: hand.delete_below("http/routers/g_user_mary"),
@@ -168,6 +174,10 @@ KEY_DRIFTS: Final[dict[str, Callable[[Hand], Any]]] = {
     ),
     "what is remembered is garbage": lambda hand: hand.put("jupyterhub/routes/g_user_mary", "{"),
     "all is garbage": everything_is_garbage,
+    "a stray route is garbage": lambda hand: hand.put("jupyterhub/routes/theirs", "hello"),
+    "a key below the owner's": lambda hand: hand.put("jupyterhub/owner/x", "hello"),
+    "a route is remembered twice": lambda hand: hand.put("jupyterhub/routes/g%5Fuser_mary", "{}"),
+    "garbage beside a stray router": garbage_and_a_router,
     "a stray router": lambda hand: hand.put("http/routers/theirs/rule", "PathPrefix(`/user/`)"),
     "a key in nobody's form": lambda hand: hand.put("http/theirs", "x"),
     "a stray route": lambda hand: hand.put(
@@ -178,6 +188,9 @@ KEY_DRIFTS: Final[dict[str, Callable[[Hand], Any]]] = {
     "the marker is lower": lambda hand: hand.put_marker("1"),
     "the marker is higher": lambda hand: hand.put_marker(str(hand.keys.generation() + 1000)),
     "the marker is garbage": lambda hand: hand.put_marker("x"),
+    "the marker has a key too many": lambda hand: hand.put(
+        "http/middlewares/traefikhub__generation/nonsense/x", "1"
+    ),
 }
 
 
@@ -228,7 +241,8 @@ async def test_keys_of_others_are_nobody_s_business(
 ) -> None:
     prefix = hand.keys.prefix
     theirs = [
-        f"{prefix}/{path}" for path in ("theirs", "jupyterhub/theirs", "a/b/c", "jupyterhub/")
+        f"{prefix}/{path}"
+        for path in ("theirs", "jupyterhub/theirs", "a/b/c", "a/b/c/d/e", "jupyterhub/")
     ]
     theirs += [f"{prefix}2/http/routers/theirs/rule", f"{prefix}-http", f"a{prefix}/http/x"]
     drifts, generation = metric("store_drifts_total"), hand.keys.generation()
@@ -303,6 +317,10 @@ FILE_DRIFTS: Final[dict[str, Callable[[RoutesFile], Any]]] = {
     "nothing is left": write(lambda _: ""),
     "half is left": write(lambda text: text[: len(text) // 2]),
     "garbage is left": write(lambda _: "garbage {{ ] \u0001"),
+    "a number that nobody can read": write(lambda text: f"{text}x = {'9' * 5000}\n"),
+    "a route too deep to read": write(
+        lambda text: re.sub(r"(?m)^(g_user_mary) = .*", rf"\1 = '{'[' * 100_000}'", text)
+    ),
     "it is somebody else's": write(lambda _: '[http.routers.x]\nrule = "Path(`/x`)"\n'),
     "a route is forgotten": edit(lambda all: all["jupyterhub"]["routes"].pop("g_user_mary")),
     "a router is removed": edit(lambda all: all["http"]["routers"].pop("g_user_mary")),

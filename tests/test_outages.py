@@ -26,6 +26,7 @@ from traitlets.config import Config
 from conftest import MakeProxy
 from servers.consul import ConsulServer
 from servers.etcd import EtcdCluster, EtcdServer
+from servers.hub import HubProcess
 from servers.relay import Relay
 from servers.scene import KeyValues, Scene, Visitor, metric, spec_of, until
 from servers.stores import KEY_VALUE_STORES
@@ -130,6 +131,9 @@ def etcd_place(tmp_path: Path) -> Iterator[Place]:
 
 
 MakeScene = Callable[..., Awaitable[Scene]]
+
+SAME: Final = ("public_url", "traefik_api_url", "run_dir", "grace_seconds", "host_routing")
+"""What the Hubs of one Traefik have in common."""
 
 
 @pytest.fixture
@@ -514,3 +518,42 @@ async def test_a_server_that_is_set_back_to_a_backup(
         await scene.comes_to_order({**expected, "john": "john"})
     assert not metric("writer_state", state="fenced")
     await scene.proxy.stop()
+
+
+async def test_a_server_that_is_set_back_while_no_hub_runs(
+    own_place: Place,
+    make_proxy: MakeProxy,
+    backend: Callable[[str], Backend],
+    hub_directory: Path,
+    tmp_path: Path,
+) -> None:
+    """The Traefik that went on has heard of revisions, and shows a generation, that are lost."""
+    place, server, prefix = own_place, own_place.server, "hub"
+    options = place.options(prefix, TIMEOUT)
+    proxy = make_proxy(**options)
+    scene = Scene(proxy, KeyValues(server.dump, prefix), backend)
+    same = {name: getattr(proxy, name) for name in SAME}
+    config = {name: dict(values) for name, values in options["config"].items()}
+    with HubProcess(tmp_path / "hub", options | same | {"config": config}) as hub:
+        for user in ALL:
+            assert await hub.call("add", spec_of(user), scene.target(user)) is None
+        backup: Any = tmp_path / "backup"
+        if isinstance(server, EtcdServer):
+            server.backup(backup)
+        else:
+            backup = server.snapshot()
+        for number in range(15):
+            await hub.call("add", spec_of("mary"), scene.target(f"server {number}"))
+        await hub.call("add", spec_of("ada"), scene.target("ada"))
+        await hub.call("delete", spec_of("john"))
+        with Visitor(scene.url("rose"), "rose"):
+            hub.kill()
+            await anyio.to_thread.run_sync(server.set_back, backup)
+    await proxy.start()
+    # What the backup knows; JupyterHub adds what it lacks.
+    await scene.comes_to_order(ALL, "ada")
+    await scene.add("ada")
+    assert scene.serves("ada")
+    await scene.delete("john")
+    assert scene.serves("john", None)
+    await proxy.stop()

@@ -36,8 +36,10 @@ pytestmark = pytest.mark.anyio
 ADVICE: Final = {
     "toml-file": r"another writer \(pid \d+\) has taken over .*Run one Hub for each file.*"
     r"c\.TomlFileStore\.path",
-    "etcd": r"another writer has taken over .*Give each Hub a prefix.*c\.EtcdStore\.prefix",
-    "consul": r"another writer has taken over .*Give each Hub a prefix.*c\.ConsulStore\.prefix",
+    "etcd": r"another writer, process \d+ on \S+, has taken over .*Give each Hub a prefix.*"
+    r"c\.EtcdStore\.prefix",
+    "consul": r"another writer, process \d+ on \S+, has taken over .*Give each Hub a prefix.*"
+    r"c\.ConsulStore\.prefix",
 }
 
 

@@ -19,7 +19,7 @@ from conftest import MakeProxy
 from long_lived import Stage, all_go_on, peers
 from support import Backend, ask, traefik_processes, wait_until
 from traefikhub import TraefikProxy
-from traefikhub.traefik import NotLive
+from traefikhub.traefik import NotLive, find_traefik
 from wire import WireServers
 
 pytestmark = pytest.mark.anyio
@@ -52,6 +52,25 @@ async def test_a_traefik_that_ends_is_back_without_help(
     # Nobody calls the proxy meanwhile.
     assert await until(lambda: _name(url) == "mary", "the route", 10)
     assert the_traefik(proxy).pid != before.pid
+
+
+async def test_one_that_is_killed_while_the_hub_starts_is_started_again(
+    make_proxy: MakeProxy, backend: MakeBackend, tmp_path: Path
+) -> None:
+    """By the kernel, for want of memory, or by somebody's kill."""
+    program, killed = tmp_path / "traefik", tmp_path / "killed"
+    program.write_text(
+        f"""#!/bin/sh
+if [ "$1" != version ] && [ ! -e {killed} ]; then touch {killed}; kill -9 $$; fi
+exec {find_traefik()} "$@"
+"""
+    )
+    program.chmod(0o755)
+    proxy = make_proxy(traefik_command=str(program))
+    await proxy.start()
+    assert killed.exists()
+    await proxy.add_route("/user/mary/", backend("mary").url, {})
+    assert _name(f"{proxy.public_url}/user/mary/") == "mary"
 
 
 def _name(url: str) -> str:

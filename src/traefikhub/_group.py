@@ -13,7 +13,7 @@ import anyio
 from traefikhub.stores import StoreUnavailable
 from traefikhub.table import Route
 
-__all__ = ["Group", "Question", "WaitLive", "already_stored"]
+__all__ = ["Group", "Question", "WaitLive", "already_stored", "copy_of"]
 
 _HEAD_START: Final = 0.001
 """Seconds that the store has before Traefik is asked; the event loop's clock is no finer."""
@@ -53,10 +53,11 @@ class Group:
         await self.done.wait()
         if error := self.error or self.refused.get(routespec):
             # A copy for each caller: raised in many tasks, one object would mix their tracebacks.
-            raise _copy_of(error) from error
+            raise copy_of(error) from error
 
 
-def _copy_of(error: Exception) -> Exception:
+def copy_of(error: Exception) -> Exception:
+    """To raise in one of several tasks."""
     try:
         return copy.copy(error)
     except Exception:  # a store's own class may not allow it

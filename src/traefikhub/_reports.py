@@ -10,6 +10,7 @@ import logging
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import chain, islice
 from typing import Final
 
 from traefikhub._group import Group
@@ -56,7 +57,9 @@ class Reports:
         except Exception as error:
             self._failed(len(group.changes), error)
             raise
-        if self._failing:
+        if rest := [x for x in group.refused.values() if not isinstance(x, RecordRefused)]:
+            self._failed(len(rest), rest[0])
+        elif self._failing:
             self._failing = False
             self._log.info("Changes of routes succeed again")
         if changes := len(group.changes) - len(group.refused):
@@ -67,17 +70,20 @@ class Reports:
                 time.perf_counter() - started,
             )
 
+    def fence(self, error: FencedError) -> None:
+        """Another Hub has taken over."""
+        if not self.fenced:
+            self._log.error("Routes are no longer written: %s", error)
+        self.fenced = True
+
     def _failed(self, changes: int, error: Exception) -> None:
-        if isinstance(error, FencedError):
-            if not self.fenced:
-                self._log.error("Routes are no longer written: %s", error)
-            self.fenced = True
-        elif isinstance(error, RecordRefused):
-            pass  # about one route, whose caller tells
-        elif not isinstance(error, StoreError | TraefikError | TimeoutError):
-            self._log.error("The route writer failed", exc_info=error)
+        if isinstance(error, FencedError | RecordRefused):
+            pass  # told already; or about one route, whose caller tells
         elif self._failing:
             self._log.debug("Changes of routes failed again: %d. %s", changes, error)
+        elif not isinstance(error, StoreError | TraefikError | TimeoutError):
+            self._failing = True
+            self._log.error("The route writer failed", exc_info=error)
         else:
             self._failing = True
             what = f"Changes of routes failed: {changes}." if changes else "A repair failed."
@@ -115,7 +121,9 @@ class Reports:
 
 
 def _records(batch: Batch) -> str:
-    keys = sorted((key.section, key.name) for key in (*batch.puts, *batch.deletes))
-    named = ", ".join(f"{section} {name}" for section, name in keys[:_NAMED])
-    more = f" and {len(keys) - _NAMED} more" if len(keys) > _NAMED else ""
-    return f"records: {len(keys)} ({named}{more})" if keys else "the generation"
+    number = len(batch.puts) + len(batch.deletes)
+    # Not the first of all: to sort ten thousand would hold the event loop.
+    some = sorted(islice(chain(batch.puts, batch.deletes), _NAMED))
+    named = ", ".join(f"{key.section} {key.name}" for key in some)
+    more = f" and {number - _NAMED} more" if number > _NAMED else ""
+    return f"records: {number} ({named}{more})" if number else "the generation"

@@ -25,6 +25,10 @@ of the time at most."""
 _LONGEST: Final = 60.0
 """Seconds between two looks at the most. A store that is far away takes long, too."""
 
+_PATIENT: Final = 6
+"""Looks in a row that may find the same to be put right. Further ones are taken more rarely:
+whoever changes that does so again and again, or the store can't be put right."""
+
 _ASK_SECONDS: Final = 1.0
 """How long a question to Traefik may keep those of changes waiting."""
 
@@ -47,6 +51,8 @@ class SelfCheck:
         self._log = log
         self._interval = interval
         self._failing = False
+        self._drifts = 0  # how many looks in a row have found the same difference
+        self._found: object = None  # that
         self._late = 0  # the generation that Traefik was not seen to serve at the last look
         self._task: asyncio.Task[None] | None = None
         self._scope = anyio.CancelScope()
@@ -84,7 +90,10 @@ class SelfCheck:
                     self._tell(error, unexpected=not isinstance(error, StoreError | TraefikError))
                 ended = time.monotonic()
                 took.append(ended - began if in_order else 0.0)
-                due = ended + min(_SHARE * min(took), _LONGEST)
+                rarely = self._interval * 2.0 ** min(self._drifts - _PATIENT, 10)
+                due = ended + min(
+                    max(_SHARE * min(took), rarely if self._drifts > _PATIENT else 0.0), _LONGEST
+                )
 
     async def _look(self) -> bool:
         """Whether all is in order now.
@@ -93,6 +102,9 @@ class SelfCheck:
             as ``RouteWriter.routes`` and ``repair``, but for what the writer tells itself.
         """
         await self._writer.routes()
+        found = self._writer.outstanding
+        self._drifts = self._drifts + 1 if found and found == self._found else 0
+        self._found = found
         try:
             await self._writer.repair()
             if not await self._is_served():

@@ -16,17 +16,19 @@ from typing import Final
 
 import anyio
 
-from traefikhub._group import Group, Question, WaitLive, already_stored
+from traefikhub._group import Group, Question, WaitLive, already_stored, copy_of
 from traefikhub._reports import Reports
 from traefikhub.metrics import Health, Metrics, Standing, StoreCall, metrics_of_hub
 from traefikhub.stores import (
     Batch,
     FencedError,
+    Key,
     RecordRefused,
     Records,
     RouteStore,
     Snapshot,
     StoreCorrupt,
+    StoreError,
     StoreUnavailable,
     paused_gc,
 )
@@ -81,6 +83,7 @@ class RouteWriter:
         self._missed = False  # Traefik did not show a batch; somebody may have deleted it
         self._unchecked = False  # the store may have told of a difference that nobody looked at
         self._anew = False  # another Traefik was started, and not seen yet to serve all this
+        self._fenced: FencedError | None = None  # another Hub has taken over
         self._unmarked = False  # the store lacks the newest generation's marker
         # Held while the store, the table or the repairs change.
         self._storing = anyio.Lock(fast_acquire=True)
@@ -89,6 +92,7 @@ class RouteWriter:
         self._wake = anyio.Event()
         self.on_drift: Callable[[], None] = lambda: None
         """Called when the store was found to differ from what it should hold."""
+        self._look: asyncio.Task[Mapping[str, Route]] | None = None
         self._task: asyncio.Task[None] | None = None
         self._scope = anyio.CancelScope()
 
@@ -101,6 +105,16 @@ class RouteWriter:
     def known(self) -> Mapping[str, Route]:
         """The routes as they should be, by routespec."""
         return dict(self._table.routes)
+
+    @property
+    def outstanding(self) -> tuple[int, Key | None, Key | None] | None:
+        """What is to be put right in the store, by what tells one difference from another: how
+        many records, and the first of those to write and to delete. None if nothing is."""
+        if not self._amiss:
+            return None
+        puts, deletes = self._repairs.puts, self._repairs.deletes
+        first = next(iter(puts), None), next(iter(deletes), None)
+        return len(puts) + len(deletes), *first
 
     async def save(self, records: Records) -> None:
         """Put records beside the table's, until the next ``restore``. For after ``aclose``.
@@ -122,7 +136,7 @@ class RouteWriter:
     def _health(self) -> Health:
         if self._task is None or self._task.done():
             return Health.STOPPED
-        if self._reports.fenced:
+        if self._fenced:
             return Health.FENCED
         if self._uncertain:
             return Health.UNCERTAIN
@@ -130,9 +144,13 @@ class RouteWriter:
             return Health.DRIFTED
         return Health.BEHIND if self._live_generation < self._generation else Health.LIVE
 
-    async def restore(self, snapshot: Snapshot) -> None:
+    async def restore(self, snapshot: Snapshot, *, served: int = 0) -> None:
         """Take the routes out of what the store holds, and write what it lacks. Waits for nothing
         to become live: Traefik may not be running yet.
+
+        Args:
+            served: the generation that a Traefik serves which runs already. If the store was set
+                back below that, the next ones are above it: nothing else tells them apart.
 
         Raises:
             StoreError: the store can't be written.
@@ -140,6 +158,7 @@ class RouteWriter:
         async with self._storing:
             await in_thread(self._remember, snapshot)
             self._reports.restored(len(self._table.routes), snapshot.generation)
+            self._generation = max(self._generation, served)
             await self._reconcile(snapshot)
             await self._store_changes({})
 
@@ -191,6 +210,10 @@ class RouteWriter:
             self._scope.cancel()  # unlike Task.cancel, lets a write that has begun end
             with anyio.CancelScope(shield=True):
                 await asyncio.wait([task])
+        if (look := self._look) is not None:
+            look.cancel()
+            with anyio.CancelScope(shield=True):
+                await asyncio.wait([look])
         self._fail_waiting()
 
     def _fail_waiting(self) -> None:
@@ -206,11 +229,12 @@ class RouteWriter:
         either in the store whole or not at all, and may be tried again.
 
         Raises:
+            FencedError: another Hub has taken over the store, now or before.
             StoreError: the store refused or failed; nothing was changed.
             NotLive: the store has it, but Traefik didn't show it in time.
             WriterClosed: the writer was stopped.
         """
-        self._require_running()
+        self._require_writable()
         if self._is_settled(routespec, route):
             return
         group = self._gathering
@@ -219,9 +243,12 @@ class RouteWriter:
         with self._metrics.change():
             await group.wait(routespec)
 
-    def _require_running(self) -> None:
+    def _require_writable(self) -> None:
         if self._task is None or self._task.done():
             raise WriterClosed("the proxy is not running; was its start() called?")
+        if self._fenced:
+            # Not even what changes nothing: the table says no more what is served.
+            raise copy_of(self._fenced) from self._fenced
 
     def _is_settled(self, routespec: str, route: Route | None) -> bool:
         """Whether the change is what Traefik serves already, and nothing else is on its way."""
@@ -239,6 +266,22 @@ class RouteWriter:
         Raises:
             StoreUnavailable: it can't be read.
         """
+        # One look for all who ask meanwhile: one after the other, they and the changes behind
+        # them would wait for a store that is down as often as there are callers.
+        if self._look is None:
+            self._look = asyncio.get_running_loop().create_task(self._look_at_store())
+            self._look.add_done_callback(self._end_look)
+        try:
+            return await asyncio.shield(self._look)
+        except StoreUnavailable as error:
+            raise copy_of(error) from error
+
+    def _end_look(self, look: asyncio.Task[Mapping[str, Route]]) -> None:
+        self._look = None
+        if not look.cancelled():
+            look.exception()  # looked at, should nobody wait for it any more
+
+    async def _look_at_store(self) -> Mapping[str, Route]:
         try:
             async with self._storing:
                 return await self._routes_in_store()
@@ -267,15 +310,17 @@ class RouteWriter:
         return await in_thread(routes_of, snapshot.records)
 
     async def _load_to_compare(self) -> Snapshot | None:
-        """What the store holds; None if it is broken, and a repair of all of it is noted: the table
+        """What the store holds; None if it is broken, and a repair of that is noted: the table
         still knows everything."""
-        known = self._repairs
+        known = self._repairs, self._unmarked
         try:
             return await self._load()
         except StoreCorrupt as error:
-            # A batch of unknown fate may have left its generation.
-            await self._reconcile(Snapshot({}, self._generation + self._uncertain))
-            if self._repairs != known:
+            found = error.readable or Snapshot({}, 0)
+            if not found.generation:  # that of a batch of unknown fate may be there unseen
+                self._generation += self._uncertain
+            await self._reconcile(found)
+            if (self._repairs, self._unmarked) != known:
                 self._reports.corrupt(error)
             return None
 
@@ -310,7 +355,7 @@ class RouteWriter:
             as ``change``.
         """
         if self._amiss:
-            self._require_running()
+            self._require_writable()
             if self._in_flight is not None:
                 # Which may wait for just this: a generation that somebody deleted.
                 async with self._storing:
@@ -403,18 +448,32 @@ class RouteWriter:
         ) is not None:
             await self._reconcile(snapshot)
 
-    async def _store_halves(self, changes: Change, refused: dict[str, Exception]) -> None:
-        """Store what can be; note why the others can't."""
+    async def _store_halves(
+        self, changes: Change, refused: dict[str, Exception]
+    ) -> StoreError | None:
+        """Store what can be; note why the others can't.
+
+        Returns:
+            Why the rest was not tried, if the store failed in between.
+        """
+        failure: StoreError | None = None
         items = list(changes.items())
         middle = len(items) // 2
         for half in (dict(items[:middle]), dict(items[middle:])):
             try:
-                await self._store_changes(half)
+                if failure is None:
+                    await self._store_changes(half)
             except RecordRefused as error:
                 if len(half) > 1:
-                    await self._store_halves(half, refused)
+                    failure = await self._store_halves(half, refused)
                 else:
                     refused.update(dict.fromkeys(half, error))
+                continue
+            except StoreError as error:
+                failure = error
+            if failure:
+                refused.update(dict.fromkeys(half, failure))
+        return failure
 
     async def _store_changes(self, changes: Change, question: Question | None = None) -> None:
         """Fold the changes and the outstanding repairs into one batch and store it."""
@@ -434,7 +493,11 @@ class RouteWriter:
                 await self._store.apply(batch)
         except BaseException as error:
             # A lost answer may hide a success; so may a cancelled call.
-            self._uncertain |= attempted and not isinstance(error, FencedError)
+            if isinstance(error, FencedError):
+                self._fenced = error
+                self._reports.fence(error)
+            else:
+                self._uncertain |= attempted
             undo = partial(self._table.update, before)
             with anyio.CancelScope(shield=True):
                 await in_thread(undo) if many else undo()

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 import shutil
+import stat
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Final, NamedTuple
 
-__all__ = ["Directory", "Signature"]
+from traefikhub_backends._toml_text import TextError
+
+__all__ = ["Directory", "Signature", "read_regular"]
 
 _BUFFER: Final = 64 * 1024
 
@@ -26,6 +30,25 @@ class Signature(NamedTuple):
     @classmethod
     def of(cls, status: os.stat_result) -> Signature:
         return cls(status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+
+
+def read_regular(file: Path) -> tuple[Signature, bytes]:
+    """A file, and its content. Waits for nobody: a pipe in its place would keep the Hub for ever,
+    and a device give without end.
+
+    Raises:
+        TextError: it is no regular file.
+        OSError: it can't be read.
+    """
+    descriptor = os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    status = os.fstat(descriptor)
+    if not stat.S_ISREG(status.st_mode):
+        os.close(descriptor)
+        if stat.S_ISDIR(status.st_mode):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(file))
+        raise TextError(1, "it is no regular file")
+    with open(descriptor, "rb") as stream:
+        return Signature.of(status), stream.read()
 
 
 class Directory:

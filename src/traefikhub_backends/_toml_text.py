@@ -35,6 +35,9 @@ END: Final = Key("jupyterhub/meta", "traefikhub__end")
 _INT64: Final = range(-(2**63), 2**63)
 _LISTED: Final = 4
 
+_MOST: Final = 2**62
+"""Above all generations. Traefik's number for the next one has room for it."""
+
 
 class TextError(ValueError):
     """A file's text is not what this store writes.
@@ -177,7 +180,7 @@ def parse(content: bytes) -> Snapshot:
     ours = _may_be_ours(content)
     try:
         tree = tomllib.loads(content.decode("utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # a number of 5,000 digits is the former
         line = _line_of(error, content)
         if not ours:
             raise ForeignText(line, f"it is no TOML ({error})") from error
@@ -192,7 +195,7 @@ def parse(content: bytes) -> Snapshot:
     end = documents.pop(END, None)
     marker = documents.pop(GENERATION_MARKER, None)
     # The number, too, may have lost its last digits.
-    if type(end) is not int or end < 1 or marker != Batch(end).marker[1]:
+    if type(end) is not int or not 1 <= end < _MOST or marker != Batch(end).marker[1]:
         raise TextError(
             content.count(b"\n") + 1, "the end mark is missing: the file was cut short or edited"
         )
@@ -204,7 +207,7 @@ def parse(content: bytes) -> Snapshot:
             Batch(1, {key: document})  # an editor may have added what is no record
             render(key, document)
             records[key] = document
-        except (TypeError, ValueError, RecordRefused) as error:
+        except (TypeError, ValueError, RecursionError, RecordRefused) as error:
             line = _line_holding(content, key)
             raise TextError(line, f"[{key.section}] {key.name}: {error}") from error
     return Snapshot(records, end)

@@ -20,6 +20,7 @@ import base64
 import re
 import secrets
 import threading
+import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -308,9 +309,28 @@ class ConsulStore(KeyValueStore):
         return [_operation(self._key(path), value) for path, value in changes]
 
     def _overwrite(self, agent: Agent, *, changes: Sequence[Change]) -> None:
+        """Make the changes whoever owns the prefix, but not late: a request that is carried out
+        when its sender has given up, and another has taken over since, would fence that one. So the
+        first key that is put must be then as it is now."""
         with self._lock:
             self._version = self._unsettled = None
-            agent.transact(self._operations(changes))
+            path, value = next((each for each in changes if each.value is not None), ("", None))
+            if value is None:
+                agent.transact(self._operations(changes))
+                return
+            rest = self._operations([each for each in changes if each.path != path])
+            tried, deadline = False, time.monotonic() + self.timeout
+            while not (tried and self._look(agent, Guard(path, value))):
+                if time.monotonic() > deadline:
+                    raise StoreUnavailable(
+                        f"{agent.where}: others change the key {self._key(path)} all the time"
+                    )
+                tried = True
+                first = _operation(self._key(path), value, "cas")
+                found = [entry["ModifyIndex"] for entry in agent.get(self._key(path))]
+                first["KV"] |= {"Index": found[0] if found else 0}
+                if agent.transact([first, *rest], guarded=True) is not None:
+                    return
 
     def _transact(
         self, agent: Agent, *, stages: Sequence[Sequence[Sequence[Change]]], guard: Guard

@@ -17,7 +17,6 @@ from traefikhub.stores import (
     Guard,
     KeyValueStore,
     StoreError,
-    StoreUnavailable,
     in_thread,
 )
 from traefikhub_backends._etcd_access import (
@@ -288,11 +287,10 @@ class EtcdStore(KeyValueStore):
             if guard and found.get(requests.key(guard.path)) != guard.value:
                 return False
             if guard:
-                raise StoreUnavailable(
-                    f"etcd: {self.prefix}/ was changed by transaction {last} after {expected}, "
-                    "probably an earlier one of this store whose answer was lost. This one was "
-                    "not made; load, and try again."
-                )
+                # Probably an earlier one of this store whose answer was lost, or somebody has
+                # deleted that key: what is there must be read anew.
+                self.log.debug("The last transaction is %s, not %s", last, expected)
+                return False
             # Who takes over does so whatever was last.
 
     def _catch_up(self, client: EtcdClient, guard: Guard, last: str, revision: int) -> None:

@@ -31,7 +31,7 @@ from traefikhub.stores import (
 )
 from traefikhub_backends._ownership import Ownership
 from traefikhub_backends._toml_content import Content
-from traefikhub_backends._toml_disk import Directory, Signature
+from traefikhub_backends._toml_disk import Directory, Signature, read_regular
 from traefikhub_backends._toml_read import read
 from traefikhub_backends._toml_text import ForeignText, TextError, render
 
@@ -201,9 +201,9 @@ class TomlFileStore(RouteStore):
 
     def _read(self) -> _Known:
         try:
-            with self._file.open("rb") as stream:
-                signature = Signature.of(os.fstat(stream.fileno()))
-                text = stream.read()
+            signature, text = read_regular(self._file)
+        except TextError as error:
+            raise self._corrupt(b"", error) from error
         except FileNotFoundError:
             if self._claim and not self._file.parent.is_dir():
                 raise  # that was there: moved away, or not mounted, with all routes

@@ -8,8 +8,11 @@ has the same id, as soon as it is done; many at once.
 from __future__ import annotations
 
 import asyncio
+import faulthandler
+import itertools
 import json
 import logging
+import signal
 import sys
 import threading
 import time
@@ -31,6 +34,11 @@ _LATE_SECONDS = 1.0
 _REFUSED = (ValueError, TypeError, RecordRefused)
 """What says that nothing was done."""
 
+EARLY, NO_CHANGE, NOTHING = "acknowledges too early", "ends no change", "answers nothing"
+"""How a Hub may lie, to see that it is found out; the latter two after some honest changes."""
+
+_ANSWERED = 20
+
 
 class HubProcess:
     """One Hub's life."""
@@ -50,6 +58,8 @@ class HubProcess:
         self._end = asyncio.Event()
         self._blinding = patch.object(process, "is_suspended", lambda _pid: False)
         self._tasks: set[asyncio.Task[None]] = set()
+        self._changes = itertools.count(1)
+        self._silent: tuple[str, ...] = ()
         self._commands: dict[str, Callable[[dict[str, Any]], Coroutine[Any, Any, Any]]] = {
             "add": self._add,
             "delete": self._delete,
@@ -86,15 +96,26 @@ class HubProcess:
 
     async def _answer(self, command: dict[str, Any]) -> None:
         answer: dict[str, Any] = {"id": command["id"]}
-        if self._given.get("lie") and command["do"] in ("add", "delete"):
-            _say(answer | {"ok": None})
-            await asyncio.sleep(_LATE_SECONDS)
+        if await self._lies(command["do"], answer):
+            return
         try:
             answer["ok"] = await self._commands[command["do"]](command)
         except Exception as error:
             answer |= {"error": type(error).__name__, "text": str(error)}
             answer["refused"] = isinstance(error, _REFUSED)
         _say(answer)
+
+    async def _lies(self, do: str, answer: dict[str, Any]) -> bool:
+        """Break the promises, if that is wanted; whether no answer may follow."""
+        if do in ("add", "delete"):
+            if self._given["lie"] == EARLY:
+                _say(answer | {"ok": None})
+                await asyncio.sleep(_LATE_SECONDS)
+            elif self._given["lie"] and next(self._changes) > _ANSWERED:
+                self._silent = {NO_CHANGE: ("add", "delete"), NOTHING: (*self._commands,)}[
+                    self._given["lie"]
+                ]
+        return do in self._silent
 
     async def _add(self, command: dict[str, Any]) -> None:
         await self._proxy.add_route(command["spec"], command["target"], command["data"])
@@ -116,9 +137,8 @@ class HubProcess:
             users[spec] = SimpleNamespace(name=spec, spawners={"": spawner})
         await self._proxy.check_routes(users, {})
 
-    async def _routes(self, command: dict[str, Any]) -> dict[str, str]:
-        routes = await self._proxy.get_all_routes()
-        return {spec: route["target"] for spec, route in routes.items()}
+    async def _routes(self, command: dict[str, Any]) -> dict[str, Any]:
+        return await self._proxy.get_all_routes()
 
     async def _ping(self, command: dict[str, Any]) -> None:
         pass
@@ -157,6 +177,7 @@ def _say(answer: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
+    faulthandler.register(signal.SIGUSR1)  # tells the log where it hangs
     logging.basicConfig(
         level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr
     )

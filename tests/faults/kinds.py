@@ -7,15 +7,18 @@ import signal
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 from faults.hub_control import StartFailed
 from faults.link import CLEAR, Trouble
-from faults.places import Place, Stranger
+from faults.places import ByHand, Fails, Place
 from faults.record import Excuse, Fault
-from faults.server_places import ServerPlace
+from faults.server_places import PLACES, ServerPlace
+from faults.targets import STRANGER
+from faults.threads import seen_through
 from faults.world import World
 
-__all__ = ["Kind", "kinds_for"]
+__all__ = ["DRIFT", "Kind", "kind_names", "kinds_for"]
 
 Inject = Callable[[World, Fault], Awaitable[None]]
 """Does it, and returns when it is over. May add to the fault's note, and to what it excuses."""
@@ -23,7 +26,9 @@ Inject = Callable[[World, Fault], Awaitable[None]]
 LIMIT = 15.0
 HUNG_LIMIT = 25.0
 
-_REQUESTS = Excuse.REQUESTS
+DRIFT = "drift"
+_DISK_FULL = "disk full"
+
 _HUB_AWAY = frozenset({Excuse.CALLS, Excuse.SLOW_HUB})
 _STORE_AWAY = frozenset({Excuse.CALLS, Excuse.STARTS})
 _TRAEFIK_AWAY = frozenset({Excuse.REQUESTS, Excuse.CALLS})
@@ -109,7 +114,7 @@ async def _suspend_hub(world: World, fault: Fault) -> None:
 async def _restart_hub(world: World, fault: Fault) -> None:
     """In good order. It stops Traefik, or leaves it to the next one: requests fail only then."""
     if world.hub.cleanup_proxy:
-        fault.excuses |= {_REQUESTS}
+        fault.excuses |= {Excuse.REQUESTS}
         fault.note = "Traefik too"
     else:
         fault.note = "Traefik stays"
@@ -135,9 +140,9 @@ def _server_kind(name: str, inject: Callable[[World, ServerPlace], Awaitable[Non
 
 
 async def _kill_store(world: World, place: ServerPlace) -> None:
-    await asyncio.to_thread(place.server.stop)
+    await seen_through(place.server.stop)
     await asyncio.sleep(2 * world.seconds())
-    await asyncio.to_thread(place.server.start)
+    await seen_through(place.server.start)
 
 
 async def _suspend_store(world: World, place: ServerPlace) -> None:
@@ -150,10 +155,10 @@ async def _suspend_store(world: World, place: ServerPlace) -> None:
 
 async def _fill_disk(world: World, fault: Fault) -> None:
     try:
-        await asyncio.to_thread(world.place.fill)
+        await seen_through(world.place.fill)
         await asyncio.sleep(2 * world.seconds())
     finally:
-        await asyncio.to_thread(world.place.free)
+        await seen_through(world.place.free)
 
 
 def _link_kind(name: str, make: Callable[[World], Trouble], times: float = 3) -> Kind:
@@ -194,23 +199,33 @@ _EVERYWHERE = [
 ]
 
 
-def _drift_kind(name: str, stranger: Stranger) -> Kind:
+def _drift_kind(name: str, hand: ByHand) -> Kind:
     async def by_hand(world: World, fault: Fault) -> None:
         async with world.some_route() as spec:
             fault.note = f"near {spec}"
-            url = world.targets.url("stranger")
-            fault.strange |= await asyncio.to_thread(stranger, spec, url, world.rng)
+            fault.below = spec if hand.fails is Fails.BELOW else ""
+            url = world.targets.url(STRANGER)
+            fault.strange |= await asyncio.to_thread(hand.do, spec, url, world.rng)
             await asyncio.sleep(0.5)  # until Traefik has seen it, too
 
-    return Kind(f"by hand: {name}", "drift", by_hand, frozenset({_REQUESTS}))
+    excuses = frozenset[Excuse]() if hand.fails is Fails.NONE else frozenset({Excuse.REQUESTS})
+    return Kind(f"by hand: {name}", DRIFT, by_hand, excuses)
 
 
-def kinds_for(place: Place) -> list[Kind]:
-    """All that can be done here."""
+def kinds_for(place: Place, only: str = "") -> list[Kind]:
+    """All that can be done to a place which is open, with this in their names."""
+    kinds = [kind for kind in _kinds_for(place) if only in kind.name]
+    return [kind for kind in kinds if kind.name != _DISK_FULL or place.can_fill]
+
+
+def kind_names(store: str) -> list[str]:
+    """The names of all that may be done with a store, where it is allowed."""
+    return [kind.name for kind in _kinds_for(PLACES[store](Path()))]
+
+
+def _kinds_for(place: Place) -> list[Kind]:
     kinds = list(_EVERYWHERE)
     if isinstance(place, ServerPlace):
         kinds += _ON_SERVERS
-    kinds += [_drift_kind(name, stranger) for name, stranger in place.strangers().items()]
-    if place.can_fill:
-        kinds.append(Kind("disk full", "store", _fill_disk, _STORE_AWAY))
-    return kinds
+    kinds += [_drift_kind(name, hand) for name, hand in place.strangers().items()]
+    return [*kinds, Kind(_DISK_FULL, "store", _fill_disk, _STORE_AWAY)]

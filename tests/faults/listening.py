@@ -25,6 +25,11 @@ class Listening:
         self._tasks: set[asyncio.Task[None]] = set()
         self.port = 0
 
+    @property
+    def connections(self) -> int:
+        """How many are open."""
+        return len(self._tasks)
+
     async def start(self) -> None:
         """Listen."""
         self._server = await asyncio.start_server(self._connected, "127.0.0.1", 0)

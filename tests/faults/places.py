@@ -8,6 +8,8 @@ import random
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -15,7 +17,16 @@ from faults.disk import SmallDisk
 from faults.targets import STRANGER
 from traefikhub.stores import RouteStore, resolve_store
 
-__all__ = ["ALL_GONE", "LED_ASTRAY", "Place", "Strange", "Stranger", "TomlFile"]
+__all__ = [
+    "ALL_GONE",
+    "LED_ASTRAY",
+    "ByHand",
+    "Fails",
+    "Place",
+    "Strange",
+    "Stranger",
+    "TomlFile",
+]
 
 STORE_TIMEOUT = 5.0
 
@@ -24,6 +35,24 @@ Strange: TypeAlias = dict[str, list[str | None]]
 
 Stranger: TypeAlias = Callable[[str, str, random.Random], Strange]
 """Takes the routespec of some route, and the URL of the stranger's target."""
+
+
+class Fails(Enum):
+    """Which requests may fail until what somebody did is put right."""
+
+    NONE = "none"
+    """Whatever he did, each route still leads somewhere."""
+    BELOW = "those of the route, and of what is below it"
+    ALL = "all"
+
+
+@dataclass(frozen=True, slots=True)
+class ByHand:
+    """Something that somebody may do to the store."""
+
+    do: Stranger
+    fails: Fails = Fails.NONE
+
 
 ALL_GONE: Strange = {"*": [None]}
 LED_ASTRAY: Strange = {"*": [STRANGER]}
@@ -79,8 +108,8 @@ class Place(ABC):
         """Give it room again, as an admin would. Blocks."""
 
     @abstractmethod
-    def strangers(self) -> Mapping[str, Stranger]:
-        """What somebody may do to it by hand. They block."""
+    def strangers(self) -> Mapping[str, ByHand]:
+        """What somebody may do to it by hand, which blocks. It need not be open."""
 
 
 class TomlFile(Place):
@@ -109,13 +138,13 @@ class TomlFile(Place):
     def _file(self) -> Path:
         return self.run_dir / "routes.toml"
 
-    def strangers(self) -> Mapping[str, Stranger]:
+    def strangers(self) -> Mapping[str, ByHand]:
         return {
-            "truncated": self._truncate,
-            "half written": self._write_half,
-            "emptied": lambda _spec, _url, _rng: self._replace(b"", ALL_GONE),
-            "deleted": self._delete,
-            "target edited": self._edit,
+            "truncated": ByHand(self._truncate, Fails.ALL),
+            "half written": ByHand(self._write_half, Fails.ALL),
+            "emptied": ByHand(lambda *_: self._replace(b"", ALL_GONE), Fails.ALL),
+            "deleted": ByHand(self._delete, Fails.ALL),
+            "target edited": ByHand(self._edit),
         }
 
     def _replace(self, content: bytes, strange: Strange) -> Strange:

@@ -30,6 +30,11 @@ class Prober:
         self._history = history
         self._tasks: set[asyncio.Task[Probe]] = set()
 
+    @property
+    def connections(self) -> int:
+        """How many requests are open."""
+        return len(self._tasks)
+
     async def ask(self, spec: str) -> Probe:
         """One request, somewhere below a routespec."""
         probe = Probe(len(self._history.probes), spec, time.monotonic())

@@ -11,9 +11,9 @@ from dataclasses import asdict, dataclass, field
 from enum import Enum
 from math import inf
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
-__all__ = ["Arrival", "Call", "Excuse", "Fault", "History", "Outcome", "Probe"]
+__all__ = ["Arrival", "Call", "Excuse", "Fault", "History", "Look", "Outcome", "Probe"]
 
 
 class Outcome(str, Enum):
@@ -27,6 +27,9 @@ class Outcome(str, Enum):
     LOST = "lost"
     """The Hub ended before it answered."""
     OPEN = "open"
+    """It was not answered before the run ended."""
+    SILENT = "silent"
+    """It was not answered for so long that the run was ended for that."""
 
 
 class Excuse(str, Enum):
@@ -42,8 +45,9 @@ class Excuse(str, Enum):
 class Call:
     """One call of the Hub.
 
-    do: add, update, delete, check; start (of a Hub), ping.
+    do: add, update, delete, check; start, stop, leave, exit (of a Hub), ping, and the like.
     writes: what it asks for: the target of each routespec, None to delete it.
+    data: of the same routes. A check writes it only where it finds another target.
     """
 
     number: int
@@ -53,6 +57,7 @@ class Call:
     end: float = inf
     outcome: Outcome = Outcome.OPEN
     error: str = ""
+    data: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -90,6 +95,7 @@ class Fault:
     recovered: when all acknowledged routes were served and a new one could be added.
     limit: seconds that the recovery may take.
     strange: what a stranger wrote: values that a route, or every one ("*"), may have meanwhile.
+    below: only requests below this path may fail for it; empty for all.
     """
 
     kind: str
@@ -100,6 +106,7 @@ class Fault:
     recovered: float = inf
     note: str = ""
     strange: dict[str, list[str | None]] = field(default_factory=dict)
+    below: str = ""
 
     def excuses_at(self, begin: float, end: float) -> frozenset[Excuse]:
         """What it excuses of something that lasted from ``begin`` to ``end``."""
@@ -107,13 +114,46 @@ class Fault:
 
 
 @dataclass(slots=True)
+class Look:
+    """What Hub and Traefik hold at a moment.
+
+    rest: "begin" or "end" when nothing is going on, "well" after a recovery, else empty.
+    hub: the process; 0 if none.
+    traefiks: all that run for this Hub, the newest last.
+    unreaped: processes of the Hub that have ended, which it doesn't know.
+    connections: of users and to targets, which are Traefik's descriptors, too.
+    """
+
+    at: float
+    rest: str
+    hub: int
+    traefiks: list[int]
+    unreaped: int = 0
+    connections: int = 0
+    hub_mib: float = 0
+    hub_descriptors: int = 0
+    hub_threads: int = 0
+    traefik_mib: float = 0
+    traefik_descriptors: int = 0
+    traefik_threads: int = 0
+
+
+Entry: TypeAlias = Call | Probe | Arrival | Fault | Look
+
+
+@dataclass(slots=True)
 class History:
-    """All of a run."""
+    """All of a run.
+
+    ended: when. What ended later is not judged, but for how long it took until then.
+    """
 
     calls: list[Call] = field(default_factory=list)
     probes: list[Probe] = field(default_factory=list)
     arrivals: list[Arrival] = field(default_factory=list)
     faults: list[Fault] = field(default_factory=list)
+    looks: list[Look] = field(default_factory=list)
+    ended: float = inf
 
     def write(self, path: Path) -> None:
         """As JSON lines, in the order of their begins. Numbers that are endless become null."""
@@ -121,11 +161,16 @@ class History:
             for entry in self.in_order():
                 stream.write(json.dumps(_plain(entry)) + "\n")
 
-    def in_order(self) -> list[Call | Probe | Arrival | Fault]:
+    def in_order(self) -> list[Entry]:
         """Everything, by its begin."""
-        return sorted(
-            [*self.calls, *self.probes, *self.arrivals, *self.faults], key=lambda each: _at(each)
-        )
+        entries: list[Entry] = [
+            *self.calls,
+            *self.probes,
+            *self.arrivals,
+            *self.faults,
+            *self.looks,
+        ]
+        return sorted(entries, key=_at)
 
     def around(self, begin: float, end: float, spec: str) -> Iterator[str]:
         """What happened then to one route, and the faults, as lines to read."""
@@ -143,24 +188,26 @@ class History:
                     relevant = probe is not None and probe.spec == spec
                 case Fault():
                     relevant = True
+                case Look():
+                    relevant = False
             if relevant:
                 yield _line(entry, spec)
 
 
-def _at(entry: Call | Probe | Arrival | Fault) -> float:
-    return entry.at if isinstance(entry, Arrival) else entry.begin
+def _at(entry: Entry) -> float:
+    return entry.at if isinstance(entry, Arrival | Look) else entry.begin
 
 
-def _until(entry: Call | Probe | Arrival | Fault) -> float:
+def _until(entry: Entry) -> float:
     match entry:
-        case Arrival():
+        case Arrival() | Look():
             return entry.at
         case Fault():
             return entry.recovered
     return entry.end
 
 
-def _plain(entry: Call | Probe | Arrival | Fault) -> dict[str, Any]:
+def _plain(entry: Entry) -> dict[str, Any]:
     values: dict[str, Any] = {"type": type(entry).__name__.lower()} | asdict(entry)
     for name, value in values.items():
         if isinstance(value, float):
@@ -174,8 +221,10 @@ def _names(excuses: Iterable[Excuse]) -> list[str]:
     return sorted(excuse.value for excuse in excuses)
 
 
-def _line(entry: Call | Probe | Arrival | Fault, spec: str) -> str:
+def _line(entry: Entry, spec: str) -> str:
     match entry:
+        case Look():
+            return f"{entry.at:9.3f}           Hub {entry.hub}, Traefik {entry.traefiks}"
         case Call():
             wanted = f" {spec} -> {entry.writes[spec]}" if spec in entry.writes else ""
             what = f"call {entry.number} {entry.do}{wanted}: {entry.outcome.value} {entry.error}"

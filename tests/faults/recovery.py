@@ -7,9 +7,13 @@ import time
 from collections.abc import Sequence
 from math import inf
 
+from faults.ends import StoreReader
+from faults.model import Model
 from faults.probes import Prober
-from faults.record import Fault, Outcome
+from faults.record import Fault, History, Outcome
 from faults.users import NEW, Users
+from faults.verdict import judge_store
+from traefikhub.stores import StoreError
 
 __all__ = ["Recovery"]
 
@@ -22,26 +26,55 @@ class Recovery:
     """Tells when all is well: a new route can be added, and is served; so are all others that were
     acknowledged."""
 
-    def __init__(self, users: Users, prober: Prober) -> None:
+    def __init__(self, users: Users, prober: Prober, reader: StoreReader, history: History) -> None:
         self._users = users
         self._prober = prober
+        self._reader = reader
+        self._history = history
 
-    async def wait(self, faults: Sequence[Fault]) -> bool:
+    async def wait(
+        self, faults: Sequence[Fault], *, edited: bool = False, by_itself: bool = False
+    ) -> bool:
         """Until all is well after these faults, which are over; whether it ever was. Notes when,
-        for all of them."""
+        for all of them.
+
+        Args:
+            edited: the store was, and must be put right, too.
+            by_itself: nobody changes a route meanwhile, for any change would be a repair, too. The
+                store must be put right before the new route is added.
+        """
         limit = max(fault.limit for fault in faults)
         over = max(fault.end for fault in faults)
-        recovered = inf
-        while time.monotonic() < over + _PATIENCE * limit:
-            if await self._is_well():
-                recovered = time.monotonic()
-                break
-            await asyncio.sleep(_PAUSE)
+        steps = [self._is_well]
+        if edited:
+            steps.insert(0 if by_itself else 1, self._is_repaired)
+        while steps and time.monotonic() < over + _PATIENCE * limit:
+            if await steps[0]():
+                if steps.pop(0) == self._is_repaired:
+                    faults[0].note += f", put right after {time.monotonic() - over:.1f} s"
+            else:
+                await asyncio.sleep(_PAUSE)
+        recovered = inf if steps else time.monotonic()
         for fault in faults:
             # A fault that came first is judged by the time since the last one was over.
             fault.end = over
             fault.recovered = recovered
-        return recovered < inf
+        return not steps
+
+    async def _is_repaired(self) -> bool:
+        """Whether the store holds what it should, and all is served. Only looks."""
+        async with self._users.quiet():  # they may be so already
+            return await self._holds_and_serves()
+
+    async def _holds_and_serves(self) -> bool:
+        try:
+            stored = await self._reader.read()
+        except StoreError:
+            return False
+        # Nothing that a stranger wrote may be there any more.
+        if any(judge_store(stored, Model(self._history.calls, []))):
+            return False
+        return await self._all_served()
 
     async def _is_well(self) -> bool:
         target = self._users.any_target()

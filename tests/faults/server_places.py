@@ -13,7 +13,7 @@ from typing import Any
 import requests
 
 from faults.disk import SmallDisk
-from faults.places import ALL_GONE, Place, Strange, Stranger, TomlFile
+from faults.places import ALL_GONE, ByHand, Fails, Place, Strange, TomlFile
 from faults.targets import STRANGER
 from servers.consul import ConsulServer
 from servers.etcd import EtcdServer
@@ -47,13 +47,13 @@ class ServerPlace(Place):
     def url(self) -> str:
         """Of the server itself."""
 
-    def strangers(self) -> Mapping[str, Stranger]:
+    def strangers(self) -> Mapping[str, ByHand]:
         return {
-            "a route's keys deleted": self._delete_route,
-            "a target edited": self._edit,
-            "all keys deleted": self._delete_all,
-            "the generation deleted": self._delete_generation,
-            "a key added": self._add_key,
+            "a route's keys deleted": ByHand(self._delete_route, Fails.BELOW),
+            "a target edited": ByHand(self._edit),
+            "all keys deleted": ByHand(self._delete_all, Fails.ALL),
+            "the generation deleted": ByHand(self._delete_generation),
+            "a key added": ByHand(self._add_key),
         }
 
     def _name_of(self, spec: str) -> str:

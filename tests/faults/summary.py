@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from math import inf
 
-from faults.record import Fault, Outcome
-from faults.run import Report
-from faults.verdict import Violation, by_rule
+from faults.growth import NUMBERS
+from faults.plan import Report
+from faults.record import Fault, Look, Outcome
+from faults.verdict import by_rule
+from faults.violation import Violation
 
 __all__ = ["around", "summary"]
 
+_CHANGES = ("add", "update", "delete", "check")
 _SHOWN = 5
 _BEFORE, _AFTER = 5.0, 2.0
+_RESTS = ("begin", "end")
 
 
 def summary(report: Report) -> str:
@@ -38,9 +42,26 @@ def summary(report: Report) -> str:
         shown = "never" if worst == inf else f"{worst:.1f} s"
         lines.append(f"{kind:28} {len(faults):5} {shown:>15} {faults[0].limit:>4.0f} s")
     lines += [f"left out: {text}" for text in report.left_out]
+    lines += ["", *_held(history.looks), f"readings of the store  {len(report.stored)}"]
     lines += ["", f"violations      {len(report.violations)}"]
     lines += [f"  {rule}: {count}" for rule, count in by_rule(report.violations).items()]
     return "\n".join(lines)
+
+
+def _held(looks: Sequence[Look]) -> Iterator[str]:
+    """What Hub and Traefik held: at rest, and at most after a recovery."""
+    after = [look for look in looks if look.rest == "well"]
+    yield f"{'':50} {'begin':>6} {'most':>6} {'end':>6}"
+    for number in NUMBERS:
+        begin, end = ([number.of(look) for look in looks if look.rest == at] for at in _RESTS)
+        most = max(map(number.of, after), default=0)
+        yield f"{number.what:50} {_first(begin):>6} {most:>6.0f} {_first(end):>6}"
+    most = max((len(look.traefiks) for look in after), default=0)
+    yield f"{'Traefiks':50} {'':6} {most:>6}"
+
+
+def _first(values: Sequence[float]) -> str:
+    return f"{values[0]:.0f}" if values else ""
 
 
 def _calls(report: Report) -> str:
@@ -58,7 +79,7 @@ def _requests(report: Report) -> str:
 
 
 def _slowest(report: Report) -> str:
-    calls = [call for call in report.history.calls if call.do not in ("ping", "start")]
+    calls = [call for call in report.history.calls if call.do in _CHANGES]
     worst = max(calls, key=lambda call: call.end - call.begin, default=None)
     if not worst:
         return "none"

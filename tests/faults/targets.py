@@ -50,6 +50,11 @@ class Targets:
         names = [name for name in self._names if name not in (HUB, STRANGER)]
         return names + [name + _BELOW for name in names[::3]]
 
+    @property
+    def connections(self) -> int:
+        """How many are open."""
+        return sum(server.connections for server in self._servers.values())
+
     def url(self, target: str) -> str:
         """Of one."""
         name, slash, below = target.partition("/")

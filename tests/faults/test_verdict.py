@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from math import inf
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from faults.model import Model
+from faults.model import Held, Model, as_text
 from faults.record import Arrival, Call, Excuse, Fault, History, Outcome, Probe
 from faults.verdict import DEADLINE, LIVELY, Stored, judge
 
@@ -27,9 +29,11 @@ class Invented(History):
         target: str | None,
         outcome: Outcome = OK,
         do: str = "add",
+        data: Any = None,
     ) -> Invented:
         """One of a single route."""
-        self.calls.append(Call(len(self.calls), do, {spec: target}, begin, end, outcome))
+        number, written = len(self.calls), {spec: data}
+        self.calls.append(Call(number, do, {spec: target}, begin, end, outcome, data=written))
         return self
 
     def request(self, begin: float, end: float, spec: str, target: str = "") -> Invented:
@@ -58,6 +62,15 @@ class Invented(History):
         return [violation.rule for violation in judge(self, stored)]
 
 
+def held(routes: Mapping[str, str], amiss: tuple[str, ...] = (), **data: Any) -> Stored:
+    """What the store holds at last, the Hub's route too; ``u=1``: the data of ``/u/``."""
+    everything: dict[str, Held] = {
+        spec: (target, as_text(data.get(spec.strip("/")) if spec != "/" else None))
+        for spec, target in ({"/": "hub"} | dict(routes)).items()
+    }
+    return Stored(20, everything, "read", amiss)
+
+
 def hub() -> Invented:
     """The default route is there."""
     return Invented().call(0, 1, "/", "hub")
@@ -67,7 +80,7 @@ def test_what_is_right_is_no_violation() -> None:
     history = hub().call(2, 3, "/u/", "a").request(4, 5, "/u/", "a")
     history.call(6, 7, "/u/", "b").request(8, 9, "/u/", "b")
     history.call(10, 11, "/u/", None).request(12, 13, "/u/", "hub")
-    assert not history.broken(Stored(20, {"/": "hub"}, "read"))
+    assert not history.broken(held({}))
 
 
 def test_an_acknowledged_route_that_is_not_served() -> None:
@@ -109,7 +122,7 @@ def test_a_fault_excuses_no_answer_but_never_a_wrong_one() -> None:
     assert history.broken() == ["a request reached a stranger"]
 
 
-@pytest.mark.parametrize(("begin", "end"), [(1, 3.9), (9.1, 12)])
+@pytest.mark.parametrize(("begin", "end"), [(1.1, 3.9), (9.1, 12)])
 def test_a_fault_excuses_nothing_before_it_and_nothing_after_its_recovery(
     begin: float, end: float
 ) -> None:
@@ -170,6 +183,38 @@ def test_a_call_that_never_ends() -> None:
     assert hub().call(2, inf, "/u/", "a", Outcome.OPEN).broken() == ["a call took too long"]
 
 
+@pytest.mark.parametrize("do", ["add", "ping", "stop"])
+def test_a_hub_that_never_answers(do: str) -> None:
+    """Not even a fault that excuses late answers excuses that."""
+    history = hub().fault(1, 10, 11).call(2, 62, "/u/", "a", Outcome.SILENT, do)
+    assert history.broken() == ["the Hub never answers"]
+
+
+def test_a_question_that_is_open_at_the_end() -> None:
+    history = hub().call(2, inf, "", None, Outcome.OPEN, "ping")
+    history.ended = 2 + LIVELY
+    assert not history.broken()
+    history.ended = 3 + LIVELY
+    assert history.broken() == ["the Hub was held up"]
+
+
+def test_what_comes_after_the_end_is_not_judged_but_for_how_long_it_took() -> None:
+    """The Hub is killed then."""
+    history = hub()
+    history.ended = 40
+    history.call(39, 41, "/u/", "a", LOST).request(39, 41, "/")
+    assert not history.broken()
+    history.call(39 - DEADLINE, 41, "/v/", "a", LOST)
+    assert history.broken() == ["a call took too long"]
+
+
+def test_a_fault_of_one_route_excuses_what_is_below_it() -> None:
+    history = hub().call(2, 3, "/u/a/", "a").fault(4, 5, 9)
+    history.faults[0].below = "/u/a/"
+    assert not history.request(6, 7, "/u/a/").request(6, 7, "/u/a/b/").broken()
+    assert history.request(6, 7, "/u/").broken() == ["an acknowledged route is not served"]
+
+
 def test_a_hub_that_is_held_up() -> None:
     history = hub().call(2, 3 + LIVELY, "", None, OK, "ping")
     assert history.broken() == ["the Hub was held up"]
@@ -184,19 +229,41 @@ def test_a_recovery_that_takes_too_long(recovered: float) -> None:
 @pytest.mark.parametrize("routes", [{}, {"/u/": "b"}, {"/u/": "a", "/v/": "x"}])
 def test_a_store_that_differs_from_the_record(routes: dict[str, str]) -> None:
     history = hub().call(2, 3, "/u/", "a")
-    stored = Stored(20, {"/": "hub"} | routes, "read")
-    assert history.broken(stored) == ["the store differs from the record"]
+    assert history.broken(held(routes)) == ["the store differs from the record"]
 
 
 def test_a_store_may_hold_either_value_of_an_unknown_change() -> None:
     history = hub().fault(3, 4, 5).call(2, 3, "/u/", "a", ERROR)
     for routes in ({}, {"/u/": "a"}):
-        assert not history.broken(Stored(20, {"/": "hub"} | routes, "read"))
+        assert not history.broken(held(routes))
 
 
 def test_a_store_with_something_left_over() -> None:
-    stored = Stored(20, {"/": "hub"}, "read", leftovers=("g_user_x",))
-    assert hub().broken(stored) == ["the store differs from the record"]
+    stored = held({}, ("http/routers/g_user_x is left over",))
+    assert hub().broken(stored) == ["the store's records are amiss"]
+
+
+def test_a_store_with_other_data() -> None:
+    history = hub().call(2, 3, "/u/", "a", data={"serial": 1})
+    assert not history.broken(held({"/u/": "a"}, u={"serial": 1}))
+    for data in (None, {}, {"serial": 2}, {"serial": True}, {"serial": 1.0}):
+        assert history.broken(held({"/u/": "a"}, u=data)) == ["the store differs from the record"]
+
+
+def test_a_check_leaves_the_data_or_writes_its_own() -> None:
+    history = hub().call(2, 3, "/u/", "a", data=1).call(4, 5, "/u/", "b", data=2)
+    history.call(6, 7, "/u/", "b", do="check", data=3).call(8, 9, "/u/", "b", do="check", data=4)
+    for data in (2, 3, 4):
+        assert not history.broken(held({"/u/": "b"}, u=data))
+    assert history.broken(held({"/u/": "b"}, u=1)) == ["the store differs from the record"]
+    history.call(10, 11, "/u/", "b", data=5)
+    assert not history.broken(held({"/u/": "b"}, u=5))
+    assert history.broken(held({"/u/": "b"}, u=4)) == ["the store differs from the record"]
+
+
+def test_data_that_a_stranger_wrote_must_be_gone_when_the_store_is_read() -> None:
+    history = hub().call(2, 3, "/u/", "a").fault(4, 5, inf, ALL, {"/u/": ["stranger"]})
+    assert "the store differs from the record" in history.broken(held({"/u/": "stranger"}))
 
 
 def test_a_request_reaches_the_longest_route_that_could_be_there() -> None:

@@ -66,12 +66,15 @@ class Users:
         self._routes = {spec: _Route() for spec in SPECS}
         self._serial = 0
         self._checking = False
+        self._quiet = 0
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def keep_changing(self, per_second: float) -> None:
         """Until it is cancelled."""
         while True:
             await asyncio.sleep(self._rng.expovariate(per_second))
+            if self._quiet:
+                continue
             what = self._rng.random()
             if what < 0.04:
                 self._begin(self.check())
@@ -85,6 +88,16 @@ class Users:
         """Return when nothing is in progress any more."""
         while self._tasks:
             await asyncio.wait(self._tasks)
+
+    @asynccontextmanager
+    async def quiet(self) -> AsyncIterator[None]:
+        """Nothing is in progress, and nothing begins, for as long as this lasts."""
+        self._quiet += 1
+        try:
+            await self.done()
+            yield
+        finally:
+            self._quiet -= 1
 
     def _begin(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)
@@ -122,13 +135,10 @@ class Users:
         if target is None:
             return await self._hub.call(do, {spec: None}, spec=spec)
         self._serial += 1
-        who = {"hub": True} if spec == HUB_SPEC else {"user": spec, "server_name": ""}
+        data = _data(spec) | {"serial": self._serial, "odd": ['"', {}, None, "秀\n"]}
+        url = self._targets.url(target)
         return await self._hub.call(
-            do,
-            {spec: target},
-            spec=spec,
-            target=self._targets.url(target),
-            data=who | {"serial": self._serial, "odd": ['"', {}, None, "秀\n"]},
+            do, {spec: target}, {spec: data}, spec=spec, target=url, data=data
         )
 
     async def add_hub(self) -> None:
@@ -149,6 +159,7 @@ class Users:
         call = await self._hub.call(
             "check",
             {HUB_SPEC: HUB, **{spec: route.target for spec, route in chosen.items()}},
+            {spec: _data(spec) for spec in (HUB_SPEC, *ready)},
             ready={spec: self._targets.url(target) for spec, target in ready.items()},
             pending=[NEW, *(spec for spec in self._routes if spec not in chosen)],
         )
@@ -173,6 +184,11 @@ class Users:
             for spec, route in self._routes.items()
             if route.known and route.target and not route.busy
         }
+
+
+def _data(spec: str) -> dict[str, Any]:
+    """Of a route as JupyterHub makes it."""
+    return {"hub": True} if spec == HUB_SPEC else {"user": spec, "server_name": ""}
 
 
 @contextmanager

@@ -8,10 +8,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from math import inf
 
-from faults.model import Model
+from faults.growth import judge_looks
+from faults.model import Held, Model
 from faults.record import Arrival, Call, Excuse, Fault, History, Outcome, Probe
+from faults.violation import Violation
 
-__all__ = ["DEADLINE", "LIVELY", "Stored", "Violation", "judge"]
+__all__ = ["DEADLINE", "LIVELY", "Stored", "by_rule", "judge", "judge_store"]
 
 DEADLINE = 30.0
 """A call waits for one batch before its own; each takes at most the store's timeout, 5 s, and then
@@ -22,40 +24,23 @@ LIVELY = 2.0
 Traefik. It shares two processors with all else."""
 
 
-@dataclass(frozen=True, slots=True)
-class Violation:
-    """A promise that was broken.
-
-    rule: which.
-    spec: of the route that it is about; may be empty.
-    """
-
-    rule: str
-    text: str
-    begin: float
-    end: float
-    spec: str = ""
-
-    def __str__(self) -> str:
-        return f"{self.rule}: {self.text}"
+_SHOWN = 5
 
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """What the store held when all was over.
+    """What the store held when nothing was going on.
 
     when: at that time.
-    routes: the target of each routespec.
-    leftovers: what else was there that shouldn't be.
+    routes: the target and the data of each routespec.
     how: it was read.
-    own: the services that belong to no route.
+    amiss: how all its records differ from what stands for these routes.
     """
 
     when: float
-    routes: Mapping[str, str]
+    routes: Mapping[str, Held]
     how: str
-    leftovers: tuple[str, ...] = ()
-    own: frozenset[str] = frozenset()
+    amiss: tuple[str, ...] = ()
 
 
 def judge(history: History, stored: Iterable[Stored] = ()) -> list[Violation]:
@@ -66,9 +51,10 @@ def judge(history: History, stored: Iterable[Stored] = ()) -> list[Violation]:
         *_answers(history, model),
         *_calls(history),
         *_recoveries(history.faults),
+        *judge_looks(history.looks),
     ]
     for each in stored:
-        found += _store(each, model)
+        found += judge_store(each, model)
     return sorted(found, key=lambda violation: violation.begin)
 
 
@@ -101,7 +87,10 @@ def _answers(history: History, model: Model) -> Iterator[Violation]:
     for probe in history.probes:
         if probe.status == 200 and probe.target:
             continue  # where it came from, ``_arrivals`` has judged
-        if Excuse.REQUESTS in _excuses(history.faults, probe.begin, probe.end):
+        if probe.end > history.ended:
+            continue
+        faults = [fault for fault in history.faults if probe.spec.startswith(fault.below)]
+        if Excuse.REQUESTS in _excuses(faults, probe.begin, probe.end):
             continue
         possible = model.reachable(probe.spec, probe.begin, probe.end)
         if None in possible:
@@ -122,21 +111,21 @@ def _calls(history: History) -> Iterator[Violation]:
         spec = next(iter(call.writes), "")
         excuses = _excuses(history.faults, call.begin, call.end)
         what = f"{call.do} {call.number} {spec}".rstrip()
-        lasted = call.end - call.begin
+        lasted = min(call.end, history.ended) - call.begin
+        if call.outcome is Outcome.SILENT:
+            text = f"{what}: {call.error}"
+            yield Violation("the Hub never answers", text, call.begin, call.end, spec)
+            continue
         if call.do == "ping":
-            if (
-                call.outcome is not Outcome.OPEN
-                and lasted > LIVELY
-                and Excuse.SLOW_HUB not in excuses
-            ):
-                text = f"it answered after {lasted:.1f} s"
+            if lasted > LIVELY and Excuse.SLOW_HUB not in excuses:
+                text = f"{what}: {call.outcome.value} after {lasted:.1f} s"
                 yield Violation("the Hub was held up", text, call.begin, call.end)
             continue
         if call.outcome is Outcome.REFUSED:
             text = f"{what} was refused: {call.error}"
             yield Violation("a call was refused", text, call.begin, call.end, spec)
             continue
-        if call.outcome in (Outcome.ERROR, Outcome.LOST):
+        if call.outcome in (Outcome.ERROR, Outcome.LOST) and call.end <= history.ended:
             needed = Excuse.STARTS if call.do == "start" else Excuse.CALLS
             if needed not in excuses:
                 text = f"{what}: {call.outcome.value} {call.error}"
@@ -164,16 +153,22 @@ def _recoveries(faults: Iterable[Fault]) -> Iterator[Violation]:
             yield Violation("the recovery took too long", text, fault.begin, fault.recovered)
 
 
-def _store(stored: Stored, model: Model) -> Iterator[Violation]:
-    """The store holds just what the record says."""
+def judge_store(stored: Stored, model: Model) -> Iterator[Violation]:
+    """The store holds just what the record says, and all that stands for that."""
     for spec in sorted({*model.specs, *stored.routes}):
-        possible = model.values(spec, stored.when, stored.when)
+        possible = model.held(spec, stored.when)
         if (held := stored.routes.get(spec)) not in possible:
-            text = f"{stored.how}: {spec} -> {held}; the record says {_names(possible)}"
+            wanted = " or ".join(sorted(_shown(each) for each in possible))
+            text = f"{stored.how}: {spec} -> {_shown(held)}; the record says {wanted}"
             yield Violation("the store differs from the record", text, stored.when, inf, spec)
-    if stored.leftovers:
-        text = f"{stored.how}: {', '.join(stored.leftovers)} belong to no route"
-        yield Violation("the store differs from the record", text, stored.when, inf)
+    if stored.amiss:
+        shown = ", ".join(stored.amiss[:_SHOWN]) + (" …" if len(stored.amiss) > _SHOWN else "")
+        text = f"{stored.how}: {len(stored.amiss)} records: {shown}"
+        yield Violation("the store's records are amiss", text, stored.when, inf)
+
+
+def _shown(held: Held | None) -> str:
+    return " with ".join(held) if held else "no route"
 
 
 def _excuses(faults: Iterable[Fault], begin: float, end: float) -> frozenset[Excuse]:

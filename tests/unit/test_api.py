@@ -83,8 +83,10 @@ async def test_one_that_is_not_says_what_is() -> None:
         api.close()
 
 
-async def test_a_later_generation_counts_only_when_the_one_awaited_is_stored() -> None:
-    stored, asked = threading.Event(), threading.Event()
+async def test_a_later_generation_counts_only_when_it_is_ours() -> None:
+    """One that isn't is of a store that was set back since: ours is yet to come."""
+    asked = threading.Event()
+    newest = 2
 
     def answer() -> int:
         asked.set()
@@ -93,13 +95,20 @@ async def test_a_later_generation_counts_only_when_the_one_awaited_is_stored() -
     async with serving(answer) as server:
         api = TraefikApi(server.url, [])
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(lambda: wait_for(api, 2, stored=stored))
+            tasks.start_soon(lambda: wait_for(api, 2, newest=lambda: newest))
             assert await anyio.to_thread.run_sync(asked.wait, 30)
             asked.clear()
             # Asked again: the first answer was not taken for one.
             assert await anyio.to_thread.run_sync(asked.wait, 30)
-            stored.set()
+            newest = 90
+        assert await api.served_generation(marker="marker@file", header="X") == 90
         api.close()
+
+
+async def test_what_is_served_is_unknown_where_nothing_answers() -> None:
+    api = TraefikApi("http://127.0.0.1:1", [])
+    assert await api.served_generation(marker="marker@file", header="X") == 0
+    api.close()
 
 
 async def test_the_credentials_that_are_accepted_are_kept() -> None:

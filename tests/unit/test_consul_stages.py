@@ -45,7 +45,7 @@ def make(flat: dict[str, str], transaction: list[Change]) -> None:
 
 
 def seen(flat: dict[str, str]) -> Snapshot:
-    return KnownKeys(flat).snapshot()
+    return KnownKeys(flat).snapshot()[0]
 
 
 @st.composite

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
+from collections.abc import Callable
 from pathlib import Path
 
+import anyio
 import pytest
 
 from traefikhub.stores import Batch, Document, Key, Snapshot, StoreCorrupt
@@ -44,6 +47,22 @@ async def refusal(path: Path) -> str:
         await TomlFileStore(path=str(path)).open()
     assert path.read_bytes() == before
     return str(caught.value)
+
+
+@pytest.mark.parametrize("put", [os.mkfifo, lambda path: path.symlink_to("/dev/zero")])
+async def test_what_is_no_file_is_not_waited_for(
+    path: Path, good: bytes, put: Callable[[Path], None]
+) -> None:
+    async with TomlFileStore(path=str(path)) as store:
+        await store.load()
+        path.unlink()
+        put(path)
+        with anyio.fail_after(10):
+            with pytest.raises(StoreCorrupt, match="it is no regular file"):
+                await store.load()
+            await store.apply(Batch(124))
+        assert path.read_bytes().startswith(good[:20])
+        assert (await store.load()).records == RECORDS
 
 
 async def test_a_broken_file_is_named_with_its_line_and_kept(path: Path, good: bytes) -> None:

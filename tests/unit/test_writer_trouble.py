@@ -8,6 +8,7 @@ import anyio
 import anyio.lowlevel
 import pytest
 
+from traefikhub.metrics import Health
 from traefikhub.rules import record_name
 from traefikhub.stores import (
     Batch,
@@ -22,7 +23,7 @@ from traefikhub.stores import StoreUnavailable as Unavailable
 from traefikhub.table import Route
 from traefikhub.traefik import NotLive
 from traefikhub.writer import WriterClosed
-from unit.memory_store import MemoryStore, route, running_hub, settle, spec
+from unit.memory_store import Gate, MemoryStore, route, running_hub, settle, spec
 
 pytestmark = pytest.mark.anyio
 
@@ -292,12 +293,138 @@ async def test_a_fenced_writer_says_so_once_and_fails_every_call(
 ) -> None:
     async with running_hub() as hub:
         await hub.add("mary")
-        hub.store.refusals = [FencedError("another hub"), FencedError("another hub")]
+        hub.store.refusals = [FencedError("another hub")]
         for _ in range(2):
             with pytest.raises(FencedError, match="another hub"):
                 await hub.add("john")
+        # What mary's route is now, and whether anne has one, is for another Hub to say.
+        with pytest.raises(FencedError, match="another hub"):
+            await hub.add("mary")
+        with pytest.raises(FencedError, match="another hub"):
+            await hub.delete("anne")
         assert caplog.text.count("another hub") == 1
         assert hub.targets().keys() == {"g_user_mary"}
+
+
+async def test_a_writer_that_is_fenced_by_a_repair_says_so(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """While a change waits for Traefik, which is the other Hub's."""
+    async with running_hub() as hub:
+        await hub.add("mary")
+        hub.live.gate.close()
+        john = hub.begin_to_add("john")
+        await settle()
+        hub.store.records.clear()
+        await hub.writer.routes()
+        hub.store.refusals = [FencedError("another hub")]
+        with pytest.raises(FencedError):
+            await hub.writer.repair()
+        assert hub.writer.standing().health is Health.FENCED
+        assert caplog.text.count("no longer written") == 1
+        hub.live.gate.open()
+        await settle()
+        assert john.error or john.returned
+
+
+async def test_all_who_look_at_a_store_that_is_down_wait_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """And a change behind them no longer than they."""
+
+    class Slow(MemoryStore):
+        looks = 0
+        down = Gate()
+
+        async def load(self) -> Snapshot:
+            self.looks += 1
+            await self.down.pass_through()
+            return await super().load()
+
+    async with running_hub(Slow()) as hub:
+        await hub.add("mary")
+        assert isinstance(hub.store, Slow)
+        hub.store.looks = 0
+        hub.store.down.close()
+        failures: list[Exception] = []
+
+        async def look() -> None:
+            try:
+                await hub.writer.routes()
+            except Unavailable as error:
+                failures.append(error)
+
+        async with anyio.create_task_group() as tasks:
+            for _ in range(20):
+                tasks.start_soon(look)
+            await settle()
+            tasks.start_soon(look)
+            john = hub.begin_to_add("john")
+            await settle()
+            hub.store.load_errors = [Unavailable("down")]
+            hub.store.down.open()
+        assert hub.store.looks == 1
+        assert len(failures) == len({id(error) for error in failures}) == 21
+        await settle()
+        assert isinstance(john.error, Unavailable)
+
+
+async def test_who_looks_with_others_may_go_away() -> None:
+    class Slow(MemoryStore):
+        down = Gate()
+
+        async def load(self) -> Snapshot:
+            await self.down.pass_through()
+            return await super().load()
+
+    async with running_hub(Slow()) as hub:
+        await hub.add("mary")
+        assert isinstance(hub.store, Slow)
+        hub.store.down.close()
+        found: list[object] = []
+
+        async def look(scope: anyio.CancelScope) -> None:
+            with scope:
+                found.append(await hub.writer.routes())
+
+        first, second = anyio.CancelScope(), anyio.CancelScope()
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(look, first)
+            await settle()
+            tasks.start_soon(look, second)
+            await settle()
+            first.cancel()
+            await settle()
+            assert first.cancelled_caught
+            hub.store.down.open()
+        assert found == [{spec("mary"): route("mary")}]
+
+
+async def test_what_was_stored_before_the_store_failed_is_not_told_as_failed() -> None:
+    """One route of a burst is refused, and in the midst of sorting it out the store goes down."""
+
+    class Picky(MemoryStore):
+        left = 1
+
+        async def apply(self, batch: Batch) -> None:
+            if any("bad" in key.name for key in batch.puts):
+                raise RecordRefused("no bad names here")
+            if not self.left:
+                raise Unavailable("down")
+            self.left -= 1
+            await super().apply(batch)
+
+    async with running_hub(Picky()) as hub:
+        names = ["u1", "u2", "u3", "bad", "u4", "u5"]
+        callers = {name: hub.begin_to_add(name) for name in names}
+        while any(caller.waits for caller in callers.values()):
+            await settle()
+        stored = {name for name in names if record_name(spec(name)) in hub.targets()}
+        assert stored == {name for name, caller in callers.items() if caller.returned}
+        assert 0 < len(stored) < len(names) - 1
+        failed = {type(callers[name].error) for name in {*names} - stored}
+        assert failed <= {Unavailable, RecordRefused}
+        assert Unavailable in failed
 
 
 async def test_a_repair_after_the_end_is_refused_not_waited_for() -> None:

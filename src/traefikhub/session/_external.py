@@ -13,10 +13,12 @@ from traefikhub.session._parts import (
     ProxySession,
     api_client,
     checked_extra,
+    load,
     make_writer,
     open_store,
     pages_for,
     run_writer,
+    served_generation,
 )
 from traefikhub.session._records import base_records
 from traefikhub.session._settings import SessionSettings
@@ -45,14 +47,14 @@ async def connect_external(settings: SessionSettings, stack: AsyncExitStack) -> 
     api = api_client(settings, credentials, stack)
     explanation = _explanation(settings)
 
-    async def begin(pages: HubPages | None) -> RouteWriter:
+    async def begin(pages: HubPages | None, served: int = 0) -> RouteWriter:
         base: Records = {}
         if sets_up:
             base = await base_records(settings, snapshot, polling, pages)
         writer = make_writer(
             settings, base=base, extra=extra, pages=pages, api=api, explain=lambda: explanation
         )
-        await writer.restore(snapshot)
+        await writer.restore(snapshot, served=served)
         return writer
 
     # Its version is known only after its API's router was written; before 3.7, it would refuse the
@@ -67,9 +69,11 @@ async def connect_external(settings: SessionSettings, stack: AsyncExitStack) -> 
             f"{error}. Is Traefik running there ({API_SETTING})? {explanation}"
         ) from error
     require_supported(version, settings.api_url)
-    if sets_up and (possible := pages_for(settings, version)) != pages:
-        snapshot = await settings.store.load()
-        writer = await begin(possible)
+    possible = pages_for(settings, version) if sets_up else pages
+    served = await served_generation(settings, api)
+    if possible != pages or served > writer.generation:
+        snapshot = await load(settings)
+        writer = await begin(possible, served)
     await writer.wait_live()
     run_writer(settings, writer, stack)
     watch = None
@@ -84,6 +88,7 @@ def _explanation(settings: SessionSettings) -> str:
         f"Does that Traefik read the store? Its static configuration needs {providers} as this "
         "Hub has it (c.TraefikProxy.store), and c.TraefikProxy.extra_dynamic_config must be to "
         "its liking. If it was of version 3.7 or later and no longer is, "
-        "c.TraefikProxy.error_pages must be False for once. Its log says more; if that holds "
-        "'Cannot start the provider', restart it now that the store exists."
+        "c.TraefikProxy.error_pages must be False for once. If the store was emptied, or restored "
+        "from a backup, restart Traefik: it may wait for changes that are lost. Its log says more; "
+        "if that holds 'Cannot start the provider', restart it now that the store exists."
     )

@@ -20,12 +20,20 @@ from traefikhub.session._parts import (
     open_store,
     pages_for,
     run_writer,
+    served_generation,
 )
 from traefikhub.session._plan import make_plan
-from traefikhub.session._process import begin, config_file_of, first_live, take_run_dir
+from traefikhub.session._process import (
+    begin,
+    config_file_of,
+    first_live,
+    hears_of_changes,
+    take_run_dir,
+)
 from traefikhub.session._records import base_records
 from traefikhub.session._settings import SessionSettings
 from traefikhub.session._static import as_toml, http_proxy_of, own_static, why_blind
+from traefikhub.stores import place_of
 from traefikhub.threads import in_thread
 from traefikhub.traefik import Credentials, TraefikProcess
 from traefikhub.traefik.api import sign_of_life
@@ -68,18 +76,21 @@ async def start_traefik(settings: SessionSettings, stack: AsyncExitStack) -> Pro
         run_dir=run_dir.path,
     )
     config_file = await _write(settings, run_dir, as_toml(config))
+    api = api_client(settings, [polling], stack)
     writer = make_writer(
         settings,
         base=base,
         extra=plan.extra,
         pages=pages,
-        api=api_client(settings, [polling], stack),
+        api=api,
         explain=lambda: (
-            "If its log complains of something that c.TraefikProxy.extra_dynamic_config added, "
-            f"mend that.{last_words(run_dir.path)}"
+            f"Does it reach the store ({place_of(settings.store)})? If its log complains of "
+            "something that c.TraefikProxy.extra_dynamic_config added, mend that."
+            f"{last_words(run_dir.path)}"
         ),
     )
-    await writer.restore(snapshot)
+    served = await served_generation(settings, api) if leftovers.processes else 0
+    await writer.restore(snapshot, served=served)
     env = {name: os.environ[name] for name in _PASSED_ON & os.environ.keys()}
     env |= settings.traefik_env
     if proxied := http_proxy_of(env):
@@ -132,7 +143,14 @@ async def start_traefik(settings: SessionSettings, stack: AsyncExitStack) -> Pro
         restarted,
     )
     stack.push_async_callback(supervisor.aclose)
-    await begin(settings, plan, run_dir, supervisor, leftovers, mark)
+    if served > snapshot.generation and not await hears_of_changes(writer):
+        settings.log.warning(
+            "The store was set back while no Hub ran, and the Traefik that runs doesn't hear of "
+            "what it holds now"
+        )
+        await begin(settings, plan, run_dir, supervisor, leftovers, "")  # none is like that
+    else:
+        await begin(settings, plan, run_dir, supervisor, leftovers, mark)
     if not settings.keep_running:
         # JupyterHub skips stop() when its own start fails later on.
         atexit.register(supervisor.stop_blocking)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from traefikhub.base import CERTIFICATE_KEY, api_records, metrics_records
 from traefikhub.error_pages import error_page_records, leads_to_pages
-from traefikhub.session._parts import checked_extra, make_table
+from traefikhub.session._parts import checked_extra, load, make_table
 from traefikhub.session._settings import SessionSettings
 from traefikhub.stores import Batch, Records, Snapshot, StoreError, is_private, paused_gc
 from traefikhub.table import ROUTES_SECTION, Route, routes_of
@@ -41,7 +41,7 @@ async def read_routes(settings: SessionSettings) -> StoredRoutes:
     async with AsyncExitStack() as stack:
         stack.push_async_callback(settings.store.close)
         await settings.store.open(read_only=True)
-        snapshot = await settings.store.load()
+        snapshot = await load(settings)
     return await in_thread(_stored, settings, snapshot)
 
 
@@ -69,7 +69,7 @@ async def write_routes(
         if not batch:
             return batch
         await settings.store.apply(batch)
-        kept = await settings.store.load()
+        kept = await load(settings)
         if await in_thread(_missing, settings, kept, routes):
             raise StoreError(
                 f"{settings.store.provider_name} doesn't hold what was written; does somebody else "
@@ -88,7 +88,7 @@ async def _taken_over(settings: SessionSettings) -> AsyncIterator[Snapshot]:
             await in_thread(run_dir.acquire)
         stack.push_async_callback(settings.store.close)
         await settings.store.open()
-        yield await settings.store.load()
+        yield await load(settings)
 
 
 def _stored(settings: SessionSettings, snapshot: Snapshot) -> StoredRoutes:

@@ -16,7 +16,7 @@ from traefikhub.error_pages import ERROR_PAGES_SINCE, HubPages, root_routers
 from traefikhub.rules import parse_routespec
 from traefikhub.self_check import SelfCheck
 from traefikhub.session._settings import SessionSettings
-from traefikhub.stores import GENERATION_HEADER, GENERATION_MARKER, Records, Snapshot
+from traefikhub.stores import GENERATION_HEADER, GENERATION_MARKER, Records, Snapshot, StoreCorrupt
 from traefikhub.table import INHERITED, Route, Table
 from traefikhub.threads import in_thread
 from traefikhub.traefik import Credentials, NotLive, TraefikApi, Version
@@ -29,11 +29,13 @@ __all__ = [
     "ProxySession",
     "api_client",
     "checked_extra",
+    "load",
     "make_table",
     "make_writer",
     "open_store",
     "pages_for",
     "run_writer",
+    "served_generation",
     "tls_of",
 ]
 
@@ -64,7 +66,22 @@ async def open_store(settings: SessionSettings, stack: AsyncExitStack) -> Snapsh
     # The order matters: close() undoes an open() that was cancelled half-way.
     stack.push_async_callback(settings.store.close)
     await settings.store.open()
-    return await settings.store.load()
+    return await load(settings)
+
+
+async def load(settings: SessionSettings) -> Snapshot:
+    """What the store holds. Single records that are damaged don't keep the others from users.
+
+    Raises:
+        StoreError: it can't be read.
+    """
+    try:
+        return await settings.store.load()
+    except StoreCorrupt as error:
+        if error.readable is None:
+            raise
+        settings.log.error("Will put right what is damaged in the store: %s", error)
+        return error.readable
 
 
 def api_client(
@@ -139,16 +156,18 @@ def make_writer(
         try:
             await api.wait_for_generation(
                 generation,
-                marker=f"{GENERATION_MARKER.name}@{settings.store.provider_name}",
+                marker=_marker(settings),
                 header=GENERATION_HEADER,
                 timeout=settings.check_route_timeout,
                 stored=stored,
+                newest=lambda: writer.generation,
             )
         except NotLive as error:
             raise NotLive(f"{error}. {await in_thread(explain)}") from error
 
     table_of = partial(make_table, settings, base, extra, pages)
-    return RouteWriter(settings.store, table_of, wait_live, settings.log)
+    writer = RouteWriter(settings.store, table_of, wait_live, settings.log)
+    return writer
 
 
 def make_table(
@@ -168,6 +187,15 @@ def make_table(
         tree=RouteTree(hub_key) if settings.routing == "tree" else None,
         routes=routes,
     )
+
+
+async def served_generation(settings: SessionSettings, api: TraefikApi) -> int:
+    """The generation that Traefik serves now; 0 if it isn't known."""
+    return await api.served_generation(marker=_marker(settings), header=GENERATION_HEADER)
+
+
+def _marker(settings: SessionSettings) -> str:
+    return f"{GENERATION_MARKER.name}@{settings.store.provider_name}"
 
 
 def run_writer(settings: SessionSettings, writer: RouteWriter, stack: AsyncExitStack) -> None:

@@ -5,20 +5,23 @@ from __future__ import annotations
 from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
+from typing import Final
 
 import anyio
 
 from traefikhub.session._plan import Plan
 from traefikhub.session._settings import SessionSettings
 from traefikhub.threads import in_thread
-from traefikhub.traefik import TraefikError, TraefikExited, TraefikProcess
+from traefikhub.traefik import TraefikError, TraefikExited, TraefikKilled, TraefikProcess
 from traefikhub.traefik.adoption import Leftovers, find_leftovers, is_well, make_room
 from traefikhub.traefik.api import Sign, sign_of_life
 from traefikhub.traefik.rundir import RunDir, require_appendable
 from traefikhub.traefik.supervisor import Supervisor
 from traefikhub.writer import RouteWriter
 
-__all__ = ["begin", "config_file_of", "first_live", "take_run_dir"]
+__all__ = ["begin", "config_file_of", "first_live", "hears_of_changes", "take_run_dir"]
+
+_HEARS_SECONDS: Final = 5.0
 
 
 def config_file_of(settings: SessionSettings, run_dir: RunDir) -> Path:
@@ -47,6 +50,18 @@ async def take_run_dir(
     return run_dir, leftovers
 
 
+async def hears_of_changes(writer: RouteWriter) -> bool:
+    """Whether a Traefik that runs soon serves what the store holds. One that waits for revisions of
+    etcd which were lost with a newer state of it would not, for long."""
+    with anyio.move_on_after(_HEARS_SECONDS):
+        try:
+            await writer.wait_live()
+        except TraefikError:
+            return False
+        return True
+    return False
+
+
 async def begin(
     settings: SessionSettings,
     plan: Plan,
@@ -73,7 +88,7 @@ async def begin(
         settings.log.warning(
             "Traefik %d, left running by an earlier Hub, %s; it makes room",
             process.pid,
-            "doesn't answer" if process is found else "has another configuration",
+            "doesn't answer" if process is found else "is not what this Hub starts",
         )
     if found and await sign() is Sign.SILENT:
         await found.kill()  # one that hangs would not close its ports
@@ -90,7 +105,11 @@ async def first_live(writer: RouteWriter, supervisor: Supervisor) -> None:
     """
     process = supervisor.process
     if not process.adopted:
-        await _live_unless_ended(writer, process)
+        try:
+            await _live_unless_ended(writer, process)
+        except TraefikKilled:  # not to be blamed on its configuration
+            supervisor.begin()
+            await _live_unless_ended(writer, supervisor.process)
         return
     try:
         await _live_unless_ended(writer, process)

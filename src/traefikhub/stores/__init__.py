@@ -30,6 +30,7 @@ from traefikhub.stores._errors import (
 from traefikhub.stores._interface import RouteStore
 from traefikhub.stores._kv import Change, Changed, Guard, KeyValueStore
 from traefikhub.stores._memory import paused_gc
+from traefikhub.stores._place import place_of
 from traefikhub.threads import in_thread
 
 __all__ = [
@@ -58,5 +59,6 @@ __all__ = [
     "installed_stores",
     "is_private",
     "paused_gc",
+    "place_of",
     "resolve_store",
 ]

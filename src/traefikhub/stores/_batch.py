@@ -20,6 +20,7 @@ __all__ = [
     "Snapshot",
     "check_document",
     "is_private",
+    "marker_of",
 ]
 
 Document: TypeAlias = "bool | int | float | str | list[Document] | dict[str, Document] | None"
@@ -98,6 +99,12 @@ def check_document(document: object, _level: int = 0) -> None:
             raise ValueError(f"{document!r} is {type(document).__name__}, which JSON lacks")
 
 
+def marker_of(generation: int) -> Document:
+    """The document of the record that shows a generation to Traefik."""
+    header: dict[str, Document] = {GENERATION_HEADER: str(generation)}
+    return {"headers": {"customResponseHeaders": header}}
+
+
 @dataclass(frozen=True, slots=True)
 class Batch:
     """Record puts and deletes that a store applies as one change.
@@ -131,8 +138,7 @@ class Batch:
     def marker(self) -> tuple[Key, Document]:
         """The record that shows this generation to Traefik. A store writes it with the batch,
         last if the batch must be split."""
-        header: dict[str, Document] = {GENERATION_HEADER: str(self.generation)}
-        return GENERATION_MARKER, {"headers": {"customResponseHeaders": header}}
+        return GENERATION_MARKER, marker_of(self.generation)
 
     @classmethod
     def between(cls, old: Records, new: Records, *, generation: int) -> Batch:

@@ -6,6 +6,11 @@ holds a secret.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from traefikhub.stores._batch import Snapshot
+
 __all__ = [
     "FencedError",
     "RecordRefused",
@@ -35,7 +40,17 @@ class FencedError(StoreError):
 
 
 class StoreCorrupt(StoreError):
-    """What is stored can't be read as records. It was kept, and nothing was overwritten."""
+    """What is stored can't be read as records. It was kept, and nothing was overwritten.
+
+    Args:
+        text: what is wrong, and where.
+        readable: all records, if it is known which of them are damaged; those have documents that
+            are nobody's. None if nothing can be known.
+    """
+
+    def __init__(self, text: str, readable: Snapshot | None = None) -> None:
+        super().__init__(text)
+        self.readable = readable
 
 
 class RecordRefused(StoreError):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 import secrets
+import socket
 from abc import abstractmethod
 from collections.abc import Sequence
 from contextlib import nullcontext
@@ -18,6 +20,7 @@ from traefikhub.stores._errors import FencedError, RecordRefused, StoreCorrupt, 
 from traefikhub.stores._interface import RouteStore
 from traefikhub.stores._layout import canonical
 from traefikhub.stores._memory import paused_gc
+from traefikhub.stores._place import place_of
 from traefikhub.stores._stages import Change, Stage, stages
 from traefikhub.stores._transactions import KnownKeys, Plan
 from traefikhub.threads import in_thread
@@ -224,16 +227,15 @@ class KeyValueStore(RouteStore):
     async def _load(self) -> Snapshot:
         known, owner = await self._read()
         with paused_gc():
-            try:
-                snapshot = await in_thread(known.snapshot)
-            except (ValueError, RecursionError) as error:
-                # The keys are known all the same: a repair begins with them.
-                raise StoreCorrupt(f"{self.prefix}/ in {self.provider_name}: {error}") from error
-        self._loaded = True
+            snapshot, wrong = await in_thread(known.snapshot)
         if self._state == "writing" and owner != self._token:
             # A generation counts with its owner's token. So the caller writes, and by that the
             # token is put back, or whoever took over noticed, if all records are alike.
-            return Snapshot(snapshot.records, 0)
+            snapshot = Snapshot(snapshot.records, 0)
+        if wrong:
+            more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
+            raise StoreCorrupt(f"{self.prefix}/ in {place_of(self)}: {wrong[0]}{more}", snapshot)
+        self._loaded = True
         return snapshot
 
     async def _read(self) -> tuple[KnownKeys, str | None]:
@@ -277,13 +279,14 @@ class KeyValueStore(RouteStore):
         if owner is None:
             self.log.warning("The keys of %s/ were deleted by hand", self.prefix)
         elif owner == token or owner[:_SHORT] in token.split()[1:]:
-            self.log.warning("%s/ was set back to what an earlier Hub left", self.prefix)
+            if owner != token:
+                self.log.warning("%s/ was set back to what an earlier Hub left", self.prefix)
             guard = Guard(_OWNER, owner)
         else:
             self._fenced = (
-                f"another writer has taken over {self.prefix}/ in {self.provider_name}; this one "
-                "writes no more. Give each Hub a prefix of its own "
-                f"(c.{type(self).__name__}.prefix)."
+                f"another writer{_whose(owner)} has taken over {self.prefix}/ in {place_of(self)}; "
+                "this one writes no more until its Hub is started again. Give each Hub a prefix of "
+                f"its own (c.{type(self).__name__}.prefix)."
             )
             raise FencedError(self._fenced)
         await self.transact([Change(_OWNER, token)], guard)
@@ -327,4 +330,11 @@ def _token_after(owner: str | None) -> str:
     earlier = [
         each[:_SHORT] for each in (owner or "").split() if re.fullmatch("[0-9a-f]{8,32}", each)
     ]
-    return " ".join([secrets.token_hex(16), *earlier[:_OWNERS]])
+    who = f"{os.getpid()}@{socket.gethostname()}"
+    return " ".join([secrets.token_hex(16), *earlier[:_OWNERS], who])
+
+
+def _whose(owner: str) -> str:
+    """The process that an owner's token tells of, for people."""
+    found = re.fullmatch(r"(?:.* )?([0-9]+)@(\S+)", owner)
+    return f", process {found[1]} on {found[2]}," if found else ""

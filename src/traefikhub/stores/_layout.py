@@ -105,14 +105,14 @@ def key_of(path: str) -> Key | None:
         if len(parts) != 3 or not parts[2]:  # a key of somebody else's, or a "folder" of consul's
             return None
         return Key("/".join(parts[:2]), "" if parts[2] == _EMPTY_NAME else unquote(parts[2]))
+    if next(filter(None, parts), "").casefold() not in _TRAEFIKS:
+        return None
     # A list such as tls/certificates has numbers where tables have names.
     if len(parts) > 2 and parts[2].isdecimal() and parts[:2] == ["tls", "certificates"]:
         return Key(parts[0], parts[1])
     if len(parts) > 3:
         return Key("/".join(parts[:2]), parts[2])
-    if next(filter(None, parts), "").casefold() in _TRAEFIKS:
-        return Key(parts[0], "/".join(parts[1:]))
-    return None
+    return Key(parts[0], "/".join(parts[1:]))
 
 
 def by_record(flat: Mapping[str, str]) -> dict[Key, dict[str, str]]:
@@ -124,21 +124,30 @@ def by_record(flat: Mapping[str, str]) -> dict[Key, dict[str, str]]:
     return keys
 
 
-def documents(keys: Mapping[Key, Mapping[str, str]]) -> dict[Key, Document]:
-    """What the keys of each record mean.
-
-    Raises:
-        ValueError: a private document is no JSON; the message names its key.
-    """
-    return {key: _document(key, own) for key, own in keys.items()}
+def documents(
+    keys: Mapping[Key, Mapping[str, str]],
+) -> tuple[dict[Key, Document], list[str]]:
+    """What the keys of each record mean, and what is wrong with those that mean nothing. In place
+    of these stands a document that no record of ours has."""
+    found: dict[Key, Document] = {}
+    wrong: list[str] = []
+    for key, own in keys.items():
+        try:
+            found[key] = _document(key, own)
+        except (ValueError, RecursionError) as error:
+            found[key] = {"damaged": [*own]}
+            wrong.append(str(error))
+    return found, wrong
 
 
 def _document(key: Key, own: Mapping[str, str]) -> Document:
     if is_private(key.section):
+        if len(own) > 1:
+            raise ValueError(f"{' and '.join(own)} spell the same name")
         ((path, text),) = own.items()
         try:
             document: Document = json.loads(text)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ValueError(f"{path} is no JSON: {error}") from error
         return document
     tree: dict[str, Document] = {}

@@ -13,6 +13,7 @@ from traefikhub.stores._batch import (
     Key,
     Snapshot,
     is_private,
+    marker_of,
 )
 from traefikhub.stores._errors import RecordRefused
 from traefikhub.stores._layout import by_record, documents, key_of, keys_of
@@ -46,14 +47,17 @@ class KnownKeys:
         for key in self._keys:
             self._note_name(key)
 
-    def snapshot(self) -> Snapshot:
-        """What the keys mean. Made anew each time: kept, it would cost as much again.
-
-        Raises:
-            ValueError: a private document is no JSON, or the marker no number.
-        """
-        records = documents(self._keys)
-        return Snapshot(records, _generation_in(records.pop(GENERATION_MARKER, None)))
+    def snapshot(self) -> tuple[Snapshot, list[str]]:
+        """What the keys mean, and what is wrong with those that mean nothing: a private document
+        that is no JSON, a marker that shows no generation. Made anew each time: kept, it would
+        cost as much again."""
+        records, wrong = documents(self._keys)
+        try:
+            generation = _generation_in(records.pop(GENERATION_MARKER, None))
+        except ValueError as error:
+            wrong.append(str(error))
+            generation = 0
+        return Snapshot(records, generation), wrong
 
     def agrees(self, changed: Mapping[str, str], count: int) -> bool:
         """Whether a server that has so many keys, of which these may have changed since this was
@@ -102,7 +106,7 @@ class KnownKeys:
         groups = [
             *put_order(after, lambda key: _difference(self._keys.get(key, {}), after[key])),
             *delete_order(before, lambda key: _difference(before[key], {})),
-            [marker_step(marker_key, _difference({}, marker_keys))],
+            [marker_step(marker_key, _difference(self._keys.get(marker_key, {}), marker_keys))],
         ]
         after[marker_key] = marker_keys
         return Plan(groups, after)
@@ -151,9 +155,10 @@ def _generation_in(marker: Document) -> int:
     match marker:
         case None:
             return 0
-        case {"headers": {"customResponseHeaders": dict(headers)}}:
+        case {"headers": {"customResponseHeaders": {**headers}}}:
             text = headers.get(GENERATION_HEADER)
-            if isinstance(text, str) and text.isdecimal():
+            # Whatever else is there may be to Traefik's dislike, and then it shows nothing new.
+            if isinstance(text, str) and text.isdecimal() and marker == marker_of(int(text)):
                 return int(text)
     raise ValueError(f"the generation marker {GENERATION_MARKER.name} is damaged: {marker}")
 

@@ -7,6 +7,7 @@ from traefikhub.traefik._errors import (
     NotLive,
     TraefikError,
     TraefikExited,
+    TraefikKilled,
     TraefikUnusable,
 )
 from traefikhub.traefik.api import Credentials, TraefikApi
@@ -29,6 +30,7 @@ __all__ = [
     "TraefikApi",
     "TraefikError",
     "TraefikExited",
+    "TraefikKilled",
     "TraefikProcess",
     "TraefikUnusable",
     "Version",

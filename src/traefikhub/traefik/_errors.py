@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-__all__ = ["ApiRejected", "NotLive", "TraefikError", "TraefikExited", "TraefikUnusable"]
+__all__ = [
+    "ApiRejected",
+    "NotLive",
+    "TraefikError",
+    "TraefikExited",
+    "TraefikKilled",
+    "TraefikUnusable",
+]
 
 
 class TraefikError(Exception):
@@ -15,6 +22,10 @@ class TraefikUnusable(TraefikError):
 
 class TraefikExited(TraefikError):
     """Traefik ended by itself; the message holds its last log lines."""
+
+
+class TraefikKilled(TraefikExited):
+    """A signal ended it."""
 
 
 class ApiRejected(TraefikError):

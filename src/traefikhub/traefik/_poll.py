@@ -12,7 +12,10 @@ from typing import Any, Final
 
 from traefikhub.traefik._errors import ApiRejected, NotLive
 
-__all__ = ["Pace", "Poll"]
+__all__ = ["MISREAD", "Pace", "Poll"]
+
+MISREAD: Final = (ValueError, KeyError, TypeError)
+"""What reading an answer raises that is not the one awaited."""
 
 _REJECTED_SECONDS: Final = 3.0
 """How long a 401 is taken for a password that is just being replaced."""
@@ -120,7 +123,7 @@ class Poll:
             self._trouble = f"; {error}"
         except (OSError, http.client.HTTPException) as error:
             self._trouble = f"; the last request failed: {error or type(error).__name__}"
-        except (ValueError, KeyError, TypeError) as error:
+        except MISREAD as error:
             self._trouble = f"; the last answer was not the one awaited: {error}"
         else:
             self._trouble, self._rejected_since = "", None

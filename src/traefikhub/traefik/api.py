@@ -11,7 +11,7 @@ import http.client
 import json
 import ssl
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Final
@@ -20,7 +20,7 @@ from urllib.parse import quote
 from traefikhub.threads import in_thread
 from traefikhub.traefik._connection import KeptConnection
 from traefikhub.traefik._errors import ApiRejected
-from traefikhub.traefik._poll import Pace, Poll
+from traefikhub.traefik._poll import MISREAD, Pace, Poll
 from traefikhub.traefik.binary import Version, parse_version
 
 __all__ = ["Credentials", "Sign", "TraefikApi", "sign_of_life"]
@@ -91,8 +91,9 @@ class TraefikApi:
         header: str,
         timeout: float,
         stored: threading.Event | None = None,
+        newest: Callable[[], int] | None = None,
     ) -> None:
-        """Return when Traefik serves this generation of a provider, or a later one.
+        """Return when Traefik serves this generation of a provider, or a later one of ours.
 
         Once the API shows it, requests are routed by it (verified: docs/traefik-facts.md).
 
@@ -101,29 +102,45 @@ class TraefikApi:
             header: the response header of that middleware whose value is the generation.
             timeout: in seconds, from when it is stored.
             stored: set when the store has it; None if it has.
+            newest: the newest generation that the store has by now; None for just this one.
 
         Raises:
             NotLive: it didn't in ``timeout`` seconds.
             ApiRejected: no credentials are accepted.
         """
-        path = f"/api/http/middlewares/{quote(marker, safe='@')}"
         seen = "none yet"
 
         def ask() -> bool | None:
             nonlocal seen
-            answer = self._get(path)
-            if answer is None:
+            served = self._served(marker, header)
+            if served is None:
                 return None
-            served = int(answer["headers"]["customResponseHeaders"][header])
             seen = f"it serves {served}"
-            # A later one can only be a stranger's, which ours, once stored, is going to replace.
-            later = served > generation and (stored is None or stored.is_set())
-            return True if served == generation or later else None
+            # One above the newest is a stranger's, or of a store that was set back since: what
+            # is stored now is yet to come.
+            last = max(generation, newest()) if newest else generation
+            return True if generation <= served <= last else None
 
         poll = Poll(ask, lambda: f"generation {generation} ({marker}: {seen})", self.url)
         # What was stored long ago, before Traefik was started perhaps, says nothing of a reload.
         ahead = stored is not None and not stored.is_set()
         await self._run(poll, timeout, self._pace if ahead else Pace(), stored)
+
+    async def served_generation(self, *, marker: str, header: str) -> int:
+        """What Traefik serves now, as in ``wait_for_generation``; 0 if it shows none."""
+
+        def ask() -> int:
+            try:
+                with self._busy:
+                    return self._served(marker, header) or 0
+            except (OSError, http.client.HTTPException, ApiRejected, *MISREAD):
+                return 0
+
+        return await in_thread(ask, abandon=True)
+
+    def _served(self, marker: str, header: str) -> int | None:
+        answer = self._get(f"/api/http/middlewares/{quote(marker, safe='@')}")
+        return int(answer["headers"]["customResponseHeaders"][header]) if answer else None
 
     async def _run(
         self, poll: Poll, timeout: float, pace: Pace, possible: threading.Event | None = None

@@ -13,7 +13,7 @@ from typing import Final
 
 import anyio
 
-from traefikhub.traefik._errors import TraefikExited, TraefikUnusable
+from traefikhub.traefik._errors import TraefikExited, TraefikKilled, TraefikUnusable
 from traefikhub.traefik.handles import (
     Child,
     Handle,
@@ -132,7 +132,8 @@ class TraefikProcess:
             TraefikExited: with how it ended and its last log lines.
         """
         if ended := self._handle.ended():
-            raise TraefikExited(f"Traefik {self.pid} {ended}.{last_words(self._run_dir)}")
+            kind = TraefikKilled if "signal" in ended else TraefikExited
+            raise kind(f"Traefik {self.pid} {ended}.{last_words(self._run_dir)}")
 
     async def exited(self) -> None:
         """Return when it has ended."""
