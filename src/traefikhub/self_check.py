@@ -22,7 +22,7 @@ _SHARE: Final = 100
 """A look that takes long, because the store can't tell cheaply, is taken more rarely: one hundredth
 of the time at most."""
 
-_LONGEST: Final = 60.0
+_LONGEST: Final = 10.0
 """Seconds between two looks at the most. A store that is far away takes long, too."""
 
 _PATIENT: Final = 6

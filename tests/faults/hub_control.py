@@ -50,6 +50,7 @@ class HubControl:
         self.silent = asyncio.Event()
         self._numbers = itertools.count(1)
         self._process: asyncio.subprocess.Process | None = None
+        self._reads = False
         self._waiting: dict[int, asyncio.Future[dict[str, Any]]] = {}
         self._reader: asyncio.Task[None] | None = None
         self.cleanup_proxy = True
@@ -78,6 +79,7 @@ class HubControl:
                 stderr=log,
                 limit=2**24,
             )
+        self._reads = True
         ready = self._expect(0)
         self._reader = asyncio.create_task(self._read(self._process))
         if "ok" not in await self._finished(call, ready, PATIENCE):
@@ -121,9 +123,8 @@ class HubControl:
         number = next(self._numbers)
         answer = self._expect(number)
         process = self._process
-        # That it has ended is seen at its pipe before its code is there.
-        ended = self._reader is None or self._reader.done()
-        if process is None or ended or process.returncode is not None or process.stdin is None:
+        # A process that was killed stops answering before it is known to have ended.
+        if process is None or process.stdin is None or not self._reads:
             self._answered(number, _LOST)
             return answer
         with suppress(ConnectionError):
@@ -175,6 +176,7 @@ class HubControl:
                     break  # it was killed in the midst of it
                 answer = json.loads(line)
                 self._answered(answer["id"], answer)
+        self._reads = False
         for number in list(self._waiting):
             self._answered(number, _LOST)
 
