@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, AsyncExitStack, nullcontext
 from textwrap import indent
 from typing import Any
@@ -299,6 +299,7 @@ class TraefikProxy(Proxy):  # type: ignore[misc]
                 return
             with anyio.CancelScope() as self._starting:
                 async with AsyncExitStack() as stack:
+                    self.warn_of_options()
                     session = await bring_up(self.session_settings(), stack)
                     self._stack = stack.pop_all()
                     self._session = session
@@ -317,9 +318,14 @@ class TraefikProxy(Proxy):  # type: ignore[misc]
                 stack, self._stack = self._stack, AsyncExitStack()
                 await stack.aclose()
 
-    def _warn(self, texts: Iterable[str]) -> None:
-        """Tell each once: an external Traefik that is down is connected to again and again."""
-        for text in texts:
+    def warn_of_options(self) -> None:
+        """Tell of options that have no effect, each once: an external Traefik that is down is
+        connected to again and again."""
+        store_class = resolve_store(self.store)
+        for text in (
+            *old_option_warnings(self.config, self.trait_names(config=True)),
+            *unused_store_warnings(self.config, store_class, installed_stores()),
+        ):
             if text not in self._told:
                 self.log.warning("%s", text)
             self._told.add(text)
@@ -331,9 +337,7 @@ class TraefikProxy(Proxy):  # type: ignore[misc]
             StoreNotFound: the store is not installed, or broken.
             ValueError: an option makes no sense.
         """
-        self._warn(old_option_warnings(self.config, self.trait_names(config=True)))
         store_class = resolve_store(self.store)
-        self._warn(unused_store_warnings(self.config, store_class, installed_stores()))
         return SessionSettings(
             store=store_class(parent=self, log=self.log, run_dir=self.run_dir),
             log=self.log,

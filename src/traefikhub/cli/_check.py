@@ -100,6 +100,7 @@ class _Checkup:
             # All else can be looked at with the store that is always there.
             missing, proxy.store = str(error), "toml-file"
             settings = proxy.session_settings()
+        proxy.warn_of_options()
         self._add(*self._told.findings("options"))
         good = self._options(settings, proxy)
         advance()

@@ -30,7 +30,12 @@ def show_table(
     columns: Sequence[str], rows: Iterable[Sequence[object]], *, title: str = ""
 ) -> None:
     """A table on standard output. A cell may be a ``Text`` with a style."""
-    table = Table(title=printable(title) or None, title_justify="left", title_style="bold")
+    table = Table(
+        title=printable(title) or None,
+        title_justify="left",
+        title_style="bold",
+        show_header=any(columns),
+    )
     for column in columns:
         table.add_column(column, overflow="fold")
     for row in rows:
@@ -45,7 +50,7 @@ def show_text(text: str, *, style: str = "") -> None:
 
 def show_json(value: Any) -> None:
     """A document on standard output."""
-    print(json.dumps(value, indent=2, sort_keys=True), flush=True)
+    print(json.dumps(value, indent=2), flush=True)
 
 
 def tell(text: str) -> None:
