@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import os
+import shutil
+import sys
+import tempfile
+from pathlib import Path
 
 import nox
 
-nox.options.sessions = ["lint", "types", "tests", "conformance", "jupyterhub_quick"]
+nox.options.sessions = ["lint", "types", "tests", "conformance", "plugin", "jupyterhub_quick"]
 nox.options.reuse_existing_virtualenvs = True
 nox.options.error_on_missing_interpreters = True
 nox.needs_version = ">=2024.4"
 
+PLUGIN = "plugins/traefikhub-redis"
 PYTEST = ("pytest", "-n", os.environ.get("TRAEFIKHUB_TEST_PROCESSES", "2"))
 
 
@@ -25,7 +30,7 @@ def lint(session: nox.Session) -> None:
 
 @nox.session
 def types(session: nox.Session) -> None:
-    """Mypy, strict, on everything that is Python here."""
+    """Mypy, strict, on everything that is Python here; the plug-in by its own settings."""
     session.install(
         "mypy==2.*",
         "exceptiongroup",
@@ -37,6 +42,9 @@ def types(session: nox.Session) -> None:
         ".[test]",
     )
     session.run("mypy")
+    session.install(f"./{PLUGIN}[test]")
+    with session.chdir(PLUGIN):
+        session.run("mypy")
 
 
 def bring_servers(session: nox.Session) -> None:
@@ -156,3 +164,48 @@ def load(session: nox.Session) -> None:
         env={"PYTHONPATH": "tests"},
         interrupt_timeout=60,  # after Ctrl-C, to end what runs
     )
+
+
+@nox.session
+def plugin(session: nox.Session) -> None:
+    """The redis plug-in as a third party has it: both wheels in a fresh environment, and its
+    conformance tests there, away from this source tree; ``-- tests`` for all of its tests."""
+    bring_redis(session)
+    source = Path(PLUGIN).resolve()
+    with tempfile.TemporaryDirectory(prefix="traefikhub-plugin-") as directory:
+        wheels, elsewhere = Path(directory, "wheels"), Path(directory, "elsewhere")
+        session.run("pip", "wheel", "-q", "--no-deps", "-w", str(wheels), ".", str(source))
+        core, own = sorted(map(str, wheels.glob("*.whl")))
+        # Not nox' own environment, which may be an old one: something left in it could hide what
+        # a wheel lacks.
+        session.run("python", "-m", "venv", f"{directory}/fresh")
+        python = f"{directory}/fresh/bin/python"
+        shutil.copytree(source / "tests", elsewhere / "tests")
+        for name in ("pyproject.toml", "README.md"):
+            shutil.copy(source / name, elsewhere)
+        show = "import traefikhub, traefikhub_redis as r; print(traefikhub.__file__, r.__file__)"
+        session.env["PYTHONPATH"] = ""
+        arguments = session.posargs or ["tests/test_conformance.py"]
+        with session.chdir(elsewhere):
+            for command in (
+                ("-m", "pip", "install", "-q", core, f"{own}[test]"),
+                ("-c", show),
+                ("-m", *PYTEST, "-p", "no:cacheprovider", *arguments),
+            ):
+                session.run(python, *command, external=True)
+
+
+def bring_redis(session: nox.Session) -> None:
+    """Redis, and its oldest version that will do; a wheel brings Valkey. In CI nothing may lack."""
+    in_ci = bool(os.environ.get("CI"))
+    if in_ci:
+        # The wheel with Valkey is for Python 3.11 and later.
+        valkey = [] if sys.version_info < (3, 11) else ["valkey"]
+        required = ",".join(["redis", "redis-6.2", *valkey])
+        session.env.setdefault("TRAEFIKHUB_REQUIRE_STORES", required)
+    fetch = ("python", "tools/fetch_redis.py")
+    found = session.run(*fetch, silent=True, success_codes=[0] if in_ci else [0, 1])
+    for line in str(found).splitlines():
+        variable, is_one, path = line.partition("_SERVER=")
+        if is_one and f"{variable}_SERVER" not in os.environ:
+            session.env[f"{variable}_SERVER"] = path

@@ -237,7 +237,7 @@ async def test_beside_a_running_hub_in_the_same_store(
     assert answer.returncode == 0, answer.stderr
     told = json.loads(answer.stdout)
     check_shape(told, [12], on_server=True)
-    assert told["place"].startswith("traefik-bench-")
+    assert told["place"].startswith("traefik-scratch-")
     await proxy.add_route("/user/bob/", backend("bob").url, {})  # it is not fenced
     for name in ("mary", "bob"):
         url = f"{proxy.public_url}/user/{name}/"
@@ -270,7 +270,7 @@ def test_ctrl_c_leaves_nothing(place: Place, tmp_path: Path, store: str) -> None
 
 
 def is_midway(keys: dict[str, str]) -> bool:
-    return sum(key.startswith("traefik-bench-") for key in keys) > 100
+    return sum(key.startswith("traefik-scratch-") for key in keys) > 100
 
 
 def test_a_traefik_that_ends_at_once(place: Place, tmp_path: Path) -> None:
@@ -309,7 +309,7 @@ def test_a_store_that_goes_down_meanwhile(place: Place, tmp_path: Path) -> None:
             server.stop()
             _, err = process.communicate(timeout=90)
     assert process.returncode == 1
-    assert "traefik-bench-" in err  # what is to be deleted by hand
+    assert "traefik-scratch-" in err  # what is to be deleted by hand
     assert server.endpoint in err
     assert "Traceback" not in err
 
@@ -416,7 +416,7 @@ def result(**values: Any) -> Result:
         "machine": machine,
         "store": "etcd",
         "on_server": True,
-        "place": "traefik-bench-0/",
+        "place": "traefik-scratch-0/",
         "throttle": 0.0,
         "write": times(0.002),
         "round_trip": times(0.0005),

@@ -25,9 +25,10 @@ from cryptography.x509.oid import NameOID
 from traitlets.config import Config
 
 from conftest import MakeProxy
-from servers.etcd import Certificates, EtcdServer
+from servers.etcd import EtcdServer
 from support import Backend, ask, free_port, run_traefik, wait_until
 from traefikhub.cli._check import command
+from traefikhub.testing import Certificates
 
 CONFIG = """
 c.JupyterHub.proxy_class = "traefikhub"

@@ -72,7 +72,7 @@ def test_the_suite_names_the_promise(
     consequences: set[Promise],
 ) -> None:
     monkeypatch.setenv("PYTHONPATH", os.path.dirname(__file__))  # for the writer that is killed
-    monkeypatch.setattr("traefikhub.testing._live._WAIT_SECONDS", 3)
+    monkeypatch.setattr("traefikhub.testing._traefik._WAIT_SECONDS", 3)
     broken = put_to_the_promises(store_class, tmp_path)
     told = "\n".join(str(error) for errors in broken.values() for error in errors)
     if promise is None:
@@ -93,3 +93,22 @@ def test_a_missing_server_is_told_when_the_class_is_made() -> None:
 def test_a_missing_hook_is_told_when_the_class_is_made() -> None:
     with pytest.raises(TypeError, match="TestIncomplete must define make_store"):
         type("TestIncomplete", (RouteStoreConformance,), {})
+
+
+def test_each_place_is_prepared_once_before_its_first_store(tmp_path: Path) -> None:
+    """And what must be prepared may be relied upon."""
+    prepared: list[tuple[str, Any]] = []
+
+    class Suite(RouteStoreConformance):
+        def prepare(self, prefix: str, server: Any) -> None:
+            prepared.append((prefix, server))
+
+        def make_store(self, prefix: str, server: Any) -> RouteStore:
+            assert (prefix, server) in prepared, f"{prefix} was not prepared"
+            return TomlFileStore(path=str(tmp_path / f"{prefix}.toml"))
+
+    Suite().test_two_prefixes_know_nothing_of_each_other(server="the server", prefix="one")
+    assert sorted(prepared) == [("one", "the server"), ("one2", "the server")]
+    prepared.clear()
+    Suite().test_opening_takes_over(server="the server", prefix="one")
+    assert prepared == [("one", "the server")]

@@ -24,7 +24,6 @@ import pytest
 import requests
 
 from servers.consul import ConsulServer
-from servers.etcd import Certificates
 from servers.relay import Relay
 from support import Backend, ask, free_port, run_traefik, wait_until
 from traefikhub.stores import (
@@ -40,6 +39,7 @@ from traefikhub.stores import (
     StoreUnavailable,
 )
 from traefikhub.table import Route, Table
+from traefikhub.testing import Certificates
 from traefikhub_backends._consul_agent import Agent
 from traefikhub_backends.consul import ConsulStore
 

@@ -30,10 +30,11 @@ import pytest
 import requests
 from click.testing import CliRunner
 
-from servers.etcd import Certificates, etcd_binary
+from servers.etcd import etcd_binary
 from support import free_port, wait_until
 from traefikhub.cli._install import command
 from traefikhub.install._releases import ETCD, TRAEFIK, Project, this_platform
+from traefikhub.testing import Certificates
 from traefikhub.traefik import find_traefik, version_of
 
 VERSION = TRAEFIK.version

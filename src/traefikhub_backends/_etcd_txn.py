@@ -113,10 +113,10 @@ class Requests:
         )
 
     def write(
-        self, changes: Sequence[Change], guard: Guard | None, last: str | None, name: str
+        self, changes: Sequence[Change], guard: Guard | None, last: str | None, name: str | None
     ) -> Any:
-        """A transaction that makes the changes and writes its name, if the guard holds and
-        ``last`` is still the newest one's name; else it tells both keys."""
+        """A transaction that makes the changes and writes its name, or none, if the guard holds
+        and ``last`` is still the newest one's name; else it tells both keys."""
         from pyetcd import etcdrpc
 
         def operation(change: Change) -> Any:

@@ -23,6 +23,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final, NamedTuple, TypeVar
 from urllib.parse import urlsplit
@@ -48,6 +49,8 @@ _T = TypeVar("_T")
 _TRANSACTION_LIMIT: Final = 64
 """Operations in one transaction. Part of consul; no option changes it."""
 
+_LIBRARY: Final = 'its client library, which comes with: pip install "traefikhub[consul]"'
+
 _PROBE: Final = "jupyterhub/owner"
 """A key that may be absent. Asked for by name, consul tells a token without rights so; from the
 answer to a listing it leaves out what the token may not read, without a word."""
@@ -61,21 +64,11 @@ class _Version(NamedTuple):
     mark: int
 
 
-class _Seen(NamedTuple):
-    """What was below the prefix when all of it was last read.
-
-    modified: the index of the last change, or an earlier one, see ``Agent.index_of``.
-    keys: how many.
-    """
-
-    modified: str
-    keys: int
-
-
 class ConsulStore(KeyValueStore):
     """Routes and Traefik's dynamic configuration in consul, version 1.8 or later."""
 
     provider_name = "consul"
+    server = "consul 1.8 or later"
 
     url = Union(
         [Unicode(), List(Unicode())],
@@ -128,7 +121,14 @@ class ConsulStore(KeyValueStore):
         self._version: _Version | None = None
         # Set while a transaction that nobody waits for any more may still happen.
         self._unsettled: Guard | None = None
-        self._seen: _Seen | None = None
+        # The index of the last change, or of an earlier one, when all was last read; empty if that
+        # tells nothing, see ``Agent.index_of``.
+        self._seen = ""
+
+    @classmethod
+    def missing(cls) -> str:
+        """The client library, if it isn't installed."""
+        return "" if find_spec("consul") else _LIBRARY
 
     def provider_config(self) -> dict[str, Document]:
         """The same agent, token and files for Traefik's consul provider."""
@@ -162,7 +162,7 @@ class ConsulStore(KeyValueStore):
         """To wait for a stage costs as much as several transactions more."""
         return True
 
-    async def connect(self) -> None:
+    async def connect(self, *, read_only: bool) -> None:
         """Prove that the agent answers, and that the token may read below the prefix."""
         await self.disconnect()
         self._version = self._unsettled = None
@@ -258,10 +258,7 @@ class ConsulStore(KeyValueStore):
         try:
             import consul
         except ImportError as error:
-            raise StoreError(
-                f"the consul store lacks its client library ({error}); it comes with: "
-                'pip install "traefikhub[consul]"'
-            ) from error
+            raise StoreError(f"the consul store lacks {_LIBRARY} ({error})") from error
         client = consul.Consul(
             host=host,
             port=port,
@@ -278,7 +275,7 @@ class ConsulStore(KeyValueStore):
     def _read_all(self, agent: Agent) -> dict[str, str]:
         with self._lock:
             self._settle(agent)
-            self._seen, index = None, agent.index_of(self._key(""))
+            self._seen, index = "", agent.index_of(self._key(""))
             start = len(self._key(""))
             # What is read goes with the version that the guard's key has there: consul may have
             # been set back, and what is written next must be able to say so.
@@ -292,15 +289,14 @@ class ConsulStore(KeyValueStore):
                         self._version = _Version(guard, entry["ModifyIndex"], entry["Flags"])
             if not flat:
                 agent.get(self._key(_PROBE))
-            self._seen = _Seen(index, len(flat))
+            self._seen = index if flat else ""
             return flat
 
     def _read_changed(self, agent: Agent) -> Changed | None:
         with self._lock:
-            seen = None if self._unsettled else self._seen
-            if seen is None or not seen.keys or agent.index_of(self._key("")) != seen.modified:
+            if not self._seen or self._unsettled or agent.index_of(self._key("")) != self._seen:
                 return None
-            return Changed({}, seen.keys)
+            return Changed({}, None)
 
     def _read_value(self, agent: Agent, *, path: str) -> str | None:
         return next(map(_text, agent.get(self._key(path))), None)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Iterable, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -35,6 +36,8 @@ _PAGE: Final = 10_000
 """Keys that are read at once. While gRPC takes an answer apart nothing else of the Hub runs: about
 a millisecond with so many."""
 
+_LIBRARY: Final = 'its client library, which comes with: pip install "traefikhub[etcd]"'
+
 _MOST_LOST: Final = 100_000
 """Revisions that are made anew if etcd was set back: some ten seconds, and ten megabytes."""
 
@@ -46,6 +49,7 @@ class EtcdStore(KeyValueStore):
     """Routes and Traefik's dynamic configuration in etcd, version 3.4 or later."""
 
     provider_name = "etcd"
+    server = "etcd 3.4 or later"
 
     endpoints = List(
         Unicode(),
@@ -96,6 +100,14 @@ class EtcdStore(KeyValueStore):
         self._told = 0  # the revision of etcd up to which all changes were told
         self._newest = 0  # the highest revision of etcd that was seen
 
+    @classmethod
+    def missing(cls) -> str:
+        """The client library, if it isn't installed."""
+        # It needs protobuf, and doesn't say so. Where the parent of a module is missing, find_spec
+        # raises instead.
+        found = find_spec("pyetcd") and find_spec("google") and find_spec("google.protobuf")
+        return "" if found else _LIBRARY
+
     def provider_config(self) -> dict[str, Document]:
         """The same endpoints, user and files for Traefik's etcd provider."""
         targets, secure = self._endpoints()
@@ -120,7 +132,7 @@ class EtcdStore(KeyValueStore):
         """What is left when each operation has its frame and the prefix of its key."""
         return self._room().size
 
-    async def connect(self) -> None:
+    async def connect(self, *, read_only: bool) -> None:
         """Prove that an endpoint answers, and that this user may read below the prefix."""
         await self.disconnect()
         self._last, self._told, self._newest = None, 0, 0
@@ -151,6 +163,16 @@ class EtcdStore(KeyValueStore):
         # A write that has begun is seen through: cancelling waits for it.
         return await in_thread(self._transact, self._connected(), changes, guard)
 
+    async def erase(self) -> None:
+        """Also the name of the newest transaction, which each one writes."""
+        await super().erase()
+        await self.connect(read_only=False)
+        try:
+            await self.read_all()
+            await in_thread(self._erase_name, self._connected())
+        finally:
+            await self.disconnect()
+
     def _room(self) -> Room:
         return room(self.max_txn_ops, self.max_request_bytes, len(self.prefix.encode()))
 
@@ -179,10 +201,7 @@ class EtcdStore(KeyValueStore):
         try:
             from traefikhub_backends._etcd_client import EtcdClient, Login, TlsFiles
         except ImportError as error:
-            raise StoreError(
-                f"the etcd store lacks its client library ({error}); it comes with: "
-                'pip install "traefikhub[etcd]"'
-            ) from error
+            raise StoreError(f"the etcd store lacks {_LIBRARY} ({error})") from error
         tls = login = None
         if secure:
             tls = TlsFiles(
@@ -249,6 +268,13 @@ class EtcdStore(KeyValueStore):
         self._newest = max(self._newest, revision)
         # etcd counts all keys in the range, also those that min_mod_revision leaves out.
         return Changed(flat, found.count - (self._last is not None))
+
+    def _erase_name(self, client: EtcdClient) -> None:
+        if self._last is None:
+            return
+        request = self._requests().write([], None, self._last, None)
+        if not client.txn(request, self._deadline()).succeeded:
+            raise StoreError(f"etcd: somebody else writes below {self.prefix}/")
 
     def _decoded(self, pairs: Iterable[Any]) -> dict[str, str]:
         start = len(self._requests().key(""))

@@ -12,14 +12,16 @@ import signal
 import socket
 import subprocess
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
 import requests
 
 from servers import require
-from servers.etcd import Certificates
 from support import wait_until
+
+if TYPE_CHECKING:
+    from traefikhub.testing import Certificates
 
 __all__ = ["ConsulServer", "consul_binary"]
 

@@ -219,3 +219,32 @@ def test_the_interface_needs_neither_jupyterhub_nor_a_shipped_store_nor_a_client
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == ""
+
+
+# --- what a store says of itself -------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "server", "module"),
+    [
+        ("toml-file", "", ""),
+        ("etcd", "etcd 3.4 or later", "pyetcd"),
+        ("etcd", "etcd 3.4 or later", "google"),  # protobuf, which pyetcd doesn't declare
+        ("etcd", "etcd 3.4 or later", "google.protobuf"),
+        ("consul", "consul 1.8 or later", "consul"),
+    ],
+)
+def test_a_store_says_what_it_needs(
+    monkeypatch: pytest.MonkeyPatch, name: str, server: str, module: str
+) -> None:
+    store = resolve_store(name)
+    assert store.server == server
+    assert store.missing() == ""
+    if module:
+        monkeypatch.setitem(sys.modules, module, None)  # as if it were not installed
+        assert store.missing().endswith(f'pip install "traefikhub[{name}]"')
+
+
+def test_a_store_that_says_nothing_of_itself_needs_nothing(install: Install) -> None:
+    store = resolve_store(f"{install()}.MyStore")
+    assert (store.server, store.missing()) == ("", "")

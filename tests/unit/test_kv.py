@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -10,6 +11,7 @@ import anyio.lowlevel
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from traitlets.config import LoggingConfigurable
 
 from traefikhub.stores import (
     Batch,
@@ -39,21 +41,23 @@ class MemoryKv(KeyValueStore):
     states: what a reader could have seen, after every transaction.
     fail_after: transactions until the next one is lost with its answer; None for never.
     tells: it knows what changed.
+    counts: it knows how many keys it has; else it tells only that nothing changed.
     reads: what it was asked for, in turn.
     after_read: is called when something was read, before the store hears of it.
     """
 
     provider_name = "memory"
 
-    def __init__(self, server: dict[str, str], **kwargs: Any) -> None:
+    def __init__(self, held: dict[str, str], **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.server = server
+        self.held = held
         self.states: list[dict[str, str]] = []
         self.transactions: list[Sequence[Change]] = []
         self.fail_after: int | None = None
-        self.tells = True
+        self.tells = self.counts = True
         self.reads: list[str] = []
         self.after_read: Callable[[], object] = bool
+        self.connected = ""
         self._told: dict[str, str] = {}
 
     def provider_config(self) -> dict[str, Document]:
@@ -63,15 +67,15 @@ class MemoryKv(KeyValueStore):
     def transaction_limit(self) -> int:
         return 30
 
-    async def connect(self) -> None:
-        pass
+    async def connect(self, *, read_only: bool) -> None:
+        self.connected = "reading" if read_only else "writing"
 
     async def disconnect(self) -> None:
         pass
 
     async def read_all(self) -> dict[str, str]:
         self.reads.append("all")
-        self._told = dict(self.server)
+        self._told = dict(self.held)
         await self._answer()
         return dict(self._told)
 
@@ -79,9 +83,11 @@ class MemoryKv(KeyValueStore):
         self.reads.append("changed")
         if not self.tells:
             return None
-        told, self._told = self._told, dict(self.server)
+        told, self._told = self._told, dict(self.held)
         await self._answer()
         flat = {path: value for path, value in self._told.items() if told.get(path) != value}
+        if not self.counts:
+            return None if told != self._told else Changed({}, None)
         return Changed(flat, len(self._told))
 
     async def _answer(self) -> None:
@@ -91,7 +97,7 @@ class MemoryKv(KeyValueStore):
     async def transact(self, changes: Sequence[Change], guard: Guard | None) -> bool:
         assert len(changes) <= self.transaction_limit
         assert len({change.path for change in changes}) == len(changes), "a key twice"
-        if guard and self.server.get(guard.path) != guard.value:
+        if guard and self.held.get(guard.path) != guard.value:
             return False
         if self.fail_after is not None:
             if self.fail_after == 0:
@@ -100,11 +106,11 @@ class MemoryKv(KeyValueStore):
             self.fail_after -= 1
         for path, value in changes:
             if value is None:
-                self.server.pop(path, None)
+                self.held.pop(path, None)
             else:
-                self.server[path] = value
+                self.held[path] = value
         self.transactions.append(changes)
-        self.states.append(dict(self.server))
+        self.states.append(dict(self.held))
         return True
 
 
@@ -194,10 +200,10 @@ async def test_names_that_differ_in_case_are_refused_where_traefik_reads(
         private = {Key("jupyterhub/routes", name): rule for name in ("a", "A")}
         await store.apply(Batch(1, private))
         await store.apply(Batch(2, {Key("http/routers", name): rule for name in first}))
-        before = dict(store.server)
+        before = dict(store.held)
         with pytest.raises(RecordRefused, match="differ only in case"):
             await store.apply(Batch(3, {Key("http/routers", name): rule for name in then}))
-        assert store.server == before
+        assert store.held == before
         await store.apply(Batch(3, {Key("http/services", "LAB"): rule}))
         renamed: dict[Key, Document] = {Key("http/routers", "lAB"): rule}
         await store.apply(Batch(4, renamed, frozenset(Key("http/routers", name) for name in first)))
@@ -225,7 +231,7 @@ async def test_once_fenced_is_fenced_even_if_all_keys_are_deleted() -> None:
 async def test_a_batch_upon_deleted_keys_is_stored_whole() -> None:
     async with MemoryKv({}) as store:
         await store.apply(Batch(1, ROUTE))
-        store.server.clear()
+        store.held.clear()
         changed: dict[Key, Document] = {**ROUTE, Key("jupyterhub/routes", "mary"): "changed"}
         await store.apply(Batch(2, changed))
         found = await store.load()
@@ -235,10 +241,10 @@ async def test_a_batch_upon_deleted_keys_is_stored_whole() -> None:
 async def test_keys_deleted_by_hand_are_no_take_over() -> None:
     async with MemoryKv({}) as store:
         await store.apply(Batch(1, ROUTE))
-        store.server.clear()
+        store.held.clear()
         await store.apply(Batch(2, ROUTE))
         assert (await store.load()).generation == 2
-        async with MemoryKv(store.server):
+        async with MemoryKv(store.held):
             with pytest.raises(FencedError):
                 await store.apply(Batch(3, ROUTE))
 
@@ -271,7 +277,7 @@ async def test_a_large_batch_never_dangles_and_ends_with_the_marker() -> None:
         await reader.open(read_only=True)
         seen = 0
         for state in store.states:
-            reader.server = state
+            reader.held = state
             found = await reader.load()
             assert dangling(found) == []
             assert found.generation in (seen, seen + 1)
@@ -306,11 +312,11 @@ async def test_a_take_over_fences() -> None:
 async def test_a_damaged_store_is_told() -> None:
     async with MemoryKv({}) as store:
         await store.apply(Batch(1, ROUTE))
-        store.server["jupyterhub/routes/mary"] = "{no json"
+        store.held["jupyterhub/routes/mary"] = "{no json"
         with pytest.raises(StoreCorrupt, match="jupyterhub/routes/mary is no JSON"):
             await store.load()
-        store.server["jupyterhub/routes/mary"] = "{}"
-        store.server["nobody's"] = "x"
+        store.held["jupyterhub/routes/mary"] = "{}"
+        store.held["nobody's"] = "x"
         assert len((await store.load()).records) == 3
 
 
@@ -321,7 +327,7 @@ async def test_a_closed_store_and_a_reader_refuse_to_write() -> None:
     await store.open(read_only=True)
     with pytest.raises(StoreError, match="reading only"):
         await store.apply(Batch(1))
-    assert store.server == {}
+    assert store.held == {}
     with anyio.CancelScope():
         await store.close()
     await store.close()
@@ -420,7 +426,7 @@ async def test_not_intact_until_loaded_after_a_change_by_hand(
         await store.load()
         await store.apply(Batch(1, ROUTE))
         assert await store.intact()
-        interfere(store.server)
+        interfere(store.held)
         if written:
             await store.apply(Batch(1, {Key("jupyterhub/routes", "ann"): "here"}))
         assert not await store.intact()
@@ -460,15 +466,15 @@ async def test_a_repair_deletes_whatever_else_lies_where_traefik_reads(path: str
     async with MemoryKv({"theirs": "1"}) as store:
         await store.load()
         await store.apply(Batch(1, ROUTE))
-        whole, records = dict(store.server), (await store.load()).records
+        whole, records = dict(store.held), (await store.load()).records
         assert path not in whole
-        store.server[path] = "by hand"
+        store.held[path] = "by hand"
         assert not await store.intact()
         found = await store.load()
         assert found.generation == 1
         repair = Batch.between(found.records, records, generation=1)
         await store.apply(repair)
-        assert store.server == whole
+        assert store.held == whole
         assert await store.intact()
 
 
@@ -489,7 +495,7 @@ async def test_not_intact_without_the_stores_own_keys(
     async with MemoryKv({}) as store:
         await store.load()
         await store.apply(Batch(1, ROUTE))
-        interfere(store.server)
+        interfere(store.held)
         assert not await store.intact()
 
 
@@ -515,6 +521,47 @@ async def test_a_server_that_can_not_tell() -> None:
         assert not await store.intact()
         await store.load()
         assert not await store.intact()
+
+
+async def test_a_server_that_counts_no_keys() -> None:
+    """It can still tell that nothing changed; after a write of our own it can't."""
+    async with MemoryKv({}) as store:
+        store.counts = False
+        await store.load()
+        assert await store.intact()
+        await store.apply(Batch(1, ROUTE))
+        assert not await store.intact()
+        await store.load()
+        assert await store.intact()
+        delete_key(store.held)
+        assert not await store.intact()
+
+
+async def test_changes_without_a_count_hide_what_was_deleted() -> None:
+    """So they are no yes, even if each of them agrees."""
+
+    class Careless(MemoryKv):
+        async def read_changed(self) -> Changed | None:
+            found = await super().read_changed()
+            return found and Changed(found.flat, None)
+
+    async with Careless({}) as store:
+        await store.load()
+        await store.apply(Batch(1, ROUTE))
+        assert not await store.intact()
+
+
+async def test_not_intact_without_an_owner_that_nobody_counts() -> None:
+    held: dict[str, str] = {}
+    async with MemoryKv(held) as store:
+        store.counts = False
+        await store.load()
+        delete_owner(held)
+        assert (await store.load()).generation == 0
+        assert not await store.intact()
+        await store.apply(Batch(1, ROUTE))
+        await store.load()
+        assert await store.intact()
 
 
 async def test_not_intact_after_a_lost_answer() -> None:
@@ -544,7 +591,7 @@ async def test_not_intact_if_the_question_was_cancelled() -> None:
     async with MemoryKv({}) as store:
         await store.load()
         await store.apply(Batch(1, ROUTE))
-        change_value(store.server)
+        change_value(store.held)
         with anyio.CancelScope() as scope:
             store.after_read = scope.cancel
             await store.intact()
@@ -560,7 +607,7 @@ async def test_not_intact_if_the_load_was_cancelled() -> None:
     async with MemoryKv({}) as store:
         await store.load()
         await store.apply(Batch(1, ROUTE))
-        change_value(store.server)
+        change_value(store.held)
         with anyio.CancelScope() as scope:
             store.after_read = scope.cancel
             await store.load()
@@ -573,7 +620,7 @@ async def test_not_intact_if_the_load_found_damage() -> None:
     async with MemoryKv({}) as store:
         await store.load()
         await store.apply(Batch(1, ROUTE))
-        store.server["jupyterhub/routes/mary"] = "{no json"
+        store.held["jupyterhub/routes/mary"] = "{no json"
         with pytest.raises(StoreCorrupt):
             await store.load()
         assert not await store.intact()
@@ -625,3 +672,58 @@ async def test_a_damaged_document_is_repaired_by_writing_it_again() -> None:
             await store.load()
         await store.apply(Batch(2, ROUTE))
         assert await store.load() == Snapshot(whole.records, 2)
+
+
+# --- for the authors of stores ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize("read_only", [False, True])
+async def test_connecting_tells_a_reader_from_a_writer(read_only: bool) -> None:
+    store = MemoryKv({})
+    await store.open(read_only=read_only)
+    assert store.connected == ("reading" if read_only else "writing")
+    await store.close()
+
+
+class Picky(MemoryKv):
+    """Takes neither empty values, but in private sections, nor long paths."""
+
+    def check_value(self, path: str, value: str) -> None:
+        if len(path) > 100 or not (value or path.startswith("jupyterhub/")):
+            raise RecordRefused(f"{path}: not here")
+
+
+@pytest.mark.parametrize(
+    ("key", "document"),
+    [
+        (Key("http/routers", "mary"), {"rule": "r", "service": ""}),
+        (Key("http/routers", "m" * 100), {"rule": "r"}),
+        (Key("jupyterhub/routes", "m" * 100), "here"),
+    ],
+)
+@pytest.mark.parametrize("others", [0, 200], ids=["alone", "among_many"])
+async def test_what_a_store_refuses_is_refused_before_anything_is_sent(
+    key: Key, document: Document, others: int
+) -> None:
+    many: dict[Key, Document] = {Key("jupyterhub/routes", f"u{n}"): n for n in range(others)}
+    async with Picky({}) as store:
+        await store.load()
+        await store.apply(Batch(1, ROUTE))
+        sent = len(store.transactions)
+        with pytest.raises(RecordRefused, match="not here"):
+            await store.apply(Batch(2, {**many, key: document}))
+        assert len(store.transactions) == sent
+        assert await store.intact()
+        if key.section.startswith("http"):
+            with pytest.raises(RecordRefused, match="not here"):
+                store.canonical(key, document)
+        await store.apply(Batch(2, {Key("jupyterhub/routes", "mary"): ""}))
+
+
+def test_a_subclass_may_give_its_own_whatever_name_it_likes() -> None:
+    """What the base keeps to itself has names that no subclass gets by accident."""
+    plain = {*dir(LoggingConfigurable()), *dir(ABC)}
+    names = {*vars(KeyValueStore), *vars(MemoryKv({}))} - plain
+    private = {name for name in names if name.startswith("_")}
+    assert "_KeyValueStore__state" in private
+    assert {name for name in private if not name.startswith("_KeyValueStore__")} == {"_told"}

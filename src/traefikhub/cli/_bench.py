@@ -12,13 +12,13 @@ from rich.progress import Progress
 from traitlets import TraitError
 
 from traefikhub.cli._bench_measure import FULL, QUICK, Phase
-from traefikhub.cli._bench_place import NoPlace, NotRemoved
 from traefikhub.cli._bench_run import Stopped, measure, until_told_to_stop
 from traefikhub.cli._bench_screen import show_result
 from traefikhub.cli._bench_values import Result
 from traefikhub.cli._bench_verdict import summary, verdict
 from traefikhub.cli._commands import HubCommand
 from traefikhub.cli._hub import Hub, hub_options
+from traefikhub.cli._scratch import NoPlace, NotRemoved
 from traefikhub.cli._screen import progress_bar, show_json, tell
 from traefikhub.proxy import TraefikProxy
 
@@ -42,7 +42,7 @@ def command(hub: Hub, routes: tuple[int, ...], quick: bool, as_json: bool) -> No
     limits that.
 
     A Traefik and a proxy of their own are started beside the Hub's, on free ports of this machine,
-    with routes in a scratch place of the same store: below PREFIX-bench-… on its server, or in a
+    with routes in a scratch place of the same store: below PREFIX-scratch-… on its server, or in a
     directory beside the routes file. The Hub may run meanwhile; its routes are not touched, but
     all shares the machine. Everything is removed at the end, also after Ctrl-C.
     """

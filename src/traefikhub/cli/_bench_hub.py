@@ -18,7 +18,7 @@ import anyio
 import requests
 from urllib3.exceptions import InsecureRequestWarning
 
-from traefikhub.cli._bench_place import Place
+from traefikhub.cli._scratch import Place
 from traefikhub.proxy import TraefikProxy
 from traefikhub.session import SessionSettings
 from traefikhub.stores import in_thread

@@ -18,8 +18,8 @@ import psutil
 from traefikhub import __version__
 from traefikhub.cli._bench_hub import running_hub, throttle_of, what_differs
 from traefikhub.cli._bench_measure import Amount, Phase, fill, of_disk, of_store, of_table
-from traefikhub.cli._bench_place import scratch_place
 from traefikhub.cli._bench_values import Machine, Result, seconds_of
+from traefikhub.cli._scratch import scratch_place
 from traefikhub.session import SessionSettings
 from traefikhub.stores import InstalledStore, RouteStore, in_thread, installed_stores
 from traefikhub.traefik import find_traefik, require_supported, version_of
@@ -93,7 +93,7 @@ async def measure(
 @asynccontextmanager
 async def _directory() -> AsyncIterator[Path]:
     with tempfile.TemporaryDirectory(
-        prefix="traefikhub-bench-", ignore_cleanup_errors=True
+        prefix="traefikhub-scratch-", ignore_cleanup_errors=True
     ) as directory:
         yield Path(directory)
 

@@ -7,8 +7,8 @@ import time
 from contextlib import suppress
 from typing import Final
 
-from traefikhub.cli._bench_place import NoPlace, NotRemoved, scratch_place
 from traefikhub.cli._findings import Finding, fault, fine, skipped, warning
+from traefikhub.cli._scratch import NoPlace, NotRemoved, scratch_place
 from traefikhub.stores import Batch, Key, KeyValueStore, RouteStore, Snapshot, StoreError
 from traefikhub.table import routes_of
 

@@ -38,6 +38,10 @@ class RouteStore(LoggingConfigurable, metaclass=_AbstractConfigurable):
     provider_name: ClassVar[str]
     """The name by which Traefik's API knows the provider: the part after ``@``, e.g. ``file``."""
 
+    server: ClassVar[str] = ""
+    """The server that the store needs, for people: ``Redis 6.2 or later``. Empty if it needs none.
+    """
+
     run_dir = Unicode(
         ".",
         help="""The Hub's private directory on this machine, set by the proxy: the place for
@@ -48,6 +52,15 @@ class RouteStore(LoggingConfigurable, metaclass=_AbstractConfigurable):
         10.0,
         help="Seconds after which one operation of the store fails as unavailable.",
     ).tag(config=True)
+
+    @classmethod
+    def missing(cls) -> str:
+        """What this machine lacks for the store, with the command that brings it: ``the client
+        library: pip install "traefikhub[etcd]"``. Empty if nothing; by default so.
+
+        Found out without I/O beyond looking for a module or a program: neither is run.
+        """
+        return ""
 
     @abstractmethod
     def provider_config(self) -> dict[str, Document]:

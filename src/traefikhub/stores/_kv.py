@@ -33,6 +33,9 @@ _OWNERS: Final = 8
 """Earlier owners that a token names. So a Hub knows its predecessors' tokens, should the server be
 set back to an older backup, from a rival's."""
 
+_ERASED_AT_ONCE: Final = 500
+"""Keys that one transaction deletes: far below what any server takes."""
+
 _MANY: Final = 100
 """Records of a batch from which it is prepared in a thread: some milliseconds."""
 
@@ -48,18 +51,20 @@ class Changed(NamedTuple):
     """What ``read_changed`` tells.
 
     flat: every key below the prefix that was put since, and its value.
-    total: how many keys there are below the prefix, changed or not.
+    total: how many keys there are below the prefix, changed or not. None, with an empty ``flat``,
+        from a server that doesn't count them: nobody has put or deleted any.
     """
 
     flat: dict[str, str]
-    total: int
+    total: int | None
 
 
 class KeyValueStore(RouteStore):
     """Turns records into Traefik's key layout; leaves the server to its subclass.
 
     A subclass says how many operations fit into a transaction, reads everything below the prefix,
-    and makes one transaction. ``connect`` and ``disconnect`` are there for its client.
+    and makes one transaction. ``connect`` and ``disconnect`` are there for its client. Names that
+    begin with one underscore are its own.
     """
 
     prefix = Unicode(
@@ -69,7 +74,7 @@ class KeyValueStore(RouteStore):
     ).tag(config=True)
 
     @validate("prefix")
-    def _check_prefix(self, proposal: dict[str, Any]) -> str:
+    def __check_prefix(self, proposal: dict[str, Any]) -> str:
         prefix: str = proposal["value"]
         if not prefix or "" in prefix.split("/"):
             raise TraitError(
@@ -129,7 +134,23 @@ class KeyValueStore(RouteStore):
         Raises:
             StoreUnavailable: the server can't be reached or refuses; the transaction may or may
                 not have happened.
-            RecordRefused: the server can't hold a key or value of that size.
+            RecordRefused: the server can't hold a key or value, which ``check_value`` could not
+                tell beforehand.
+        """
+
+    def check_value(self, path: str, value: str) -> None:
+        """Refuse a key that the server can't hold, or Traefik's provider can't read there.
+
+        Asked of every key that a batch puts before anything is sent, and by ``canonical``; maybe
+        in a thread. By default everything passes.
+
+        Args:
+            path: of the key, below ``prefix/``. ``is_private`` of its first word tells whether
+                Traefik reads it.
+            value: its text.
+
+        Raises:
+            RecordRefused: it names what was refused, and why.
         """
 
     async def transact_all(
@@ -151,8 +172,11 @@ class KeyValueStore(RouteStore):
         return True
 
     @abstractmethod
-    async def connect(self) -> None:
+    async def connect(self, *, read_only: bool) -> None:
         """Make the client, and prove that it reaches the server.
+
+        What only writers need is looked at here, too, unless ``read_only``: nothing has been
+        taken over yet, so that a server which is refused costs the live writer nothing.
 
         Raises:
             StoreUnavailable: it doesn't, or the server refuses this user.
@@ -163,90 +187,117 @@ class KeyValueStore(RouteStore):
     async def disconnect(self) -> None:
         """Close the client. Idempotent; the server may be gone."""
 
+    async def erase(self) -> None:
+        """Delete every key below the prefix, those of the base class included. For a prefix that
+        nobody else uses, of a store that is not open. A server with keys of the store's own that
+        ``read_all`` leaves out deletes those in an ``erase`` of its own.
+
+        Raises:
+            StoreError: not all could be deleted.
+        """
+        await self.connect(read_only=False)
+        try:
+            paths = list(await self.read_all())
+            size = min(self.transaction_limit, _ERASED_AT_ONCE)
+            for start in range(0, len(paths), size):
+                changes = [Change(path, None) for path in paths[start : start + size]]
+                await self.transact(changes, None)
+            if left := await self.read_all():
+                raise StoreError(f"{len(left)} keys below {self.prefix}/ are still there")
+        finally:
+            await self.disconnect()
+
+    # Two underscores: what a subclass calls its own must not be one of these by accident.
+
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self._state = ""  # "reading" or "writing" while open
-        self._token = ""
-        self._fenced = ""  # why, once it was: there is no way back but open()
-        self._known: KnownKeys | None = None  # None when what the server holds is unknown
-        self._loaded = False  # whether the caller has seen that
+        self.__state = ""  # "reading" or "writing" while open
+        self.__token = ""
+        self.__owner: str | None = None  # what the owner's key held when it was last seen
+        self.__fenced = ""  # why, once it was: there is no way back but open()
+        self.__known: KnownKeys | None = None  # None when what the server holds is unknown
+        self.__loaded = False  # whether the caller has seen that
         # A load that ends after a write it did not see would pass for what the store holds.
-        self._busy = anyio.Lock()
+        self.__busy = anyio.Lock()
 
     def canonical(self, key: Key, document: Document) -> Document:
         """Traefik's sections come back as strings, tables and lists."""
-        return canonical(key, document)
+        return canonical(key, document, self.check_value)
 
     async def open(self, *, read_only: bool = False) -> None:
         """Connect, and unless ``read_only`` put a new owner token into the store."""
-        self._known, self._loaded, self._fenced = None, False, ""
+        self.__known, self.__loaded, self.__fenced = None, False, ""
         try:
-            await self.connect()
+            await self.connect(read_only=read_only)
             if not read_only:
                 token = _token_after(await self.read_value(_OWNER))
                 await self.transact([Change(_OWNER, token)], None)
-                self._token = token
+                self.__token = self.__owner = token
         except BaseException:
             with anyio.CancelScope(shield=True):
                 await self.disconnect()
             raise
-        self._state = "reading" if read_only else "writing"
+        self.__state = "reading" if read_only else "writing"
 
     async def close(self) -> None:
         """Disconnect; the token stays, and tells nothing to anybody."""
-        self._state = self._token = ""
+        self.__state = self.__token = ""
         with anyio.CancelScope(shield=True):
             await self.disconnect()
 
     async def load(self) -> Snapshot:
         """Everything below the prefix, by one read."""
-        self._require("reading", "writing")
-        async with self._busy:
-            return await self._load()
+        self.__require("reading", "writing")
+        async with self.__busy:
+            return await self.__load()
 
     async def intact(self) -> bool:
         """By what changed since the last read, if the server can tell."""
-        self._require("reading", "writing")
-        async with self._busy:
-            if self._known is None or not self._loaded:
+        self.__require("reading", "writing")
+        async with self.__busy:
+            if self.__known is None or not self.__loaded:
                 return False
             # Until it is known that it is: the changes will not be told again.
-            known, self._known = self._known, None
+            known, self.__known = self.__known, None
             if (changed := await self.read_changed()) is None:
                 return False
             flat = dict(changed.flat)
-            owner = flat.pop(_OWNER, self._token)
-            agrees = partial(known.agrees, flat, changed.total - 1)
-            if not (await in_thread(agrees) if len(flat) > _MANY else agrees()):
+            self.__owner = flat.pop(_OWNER, self.__owner)
+            if changed.total is None:
+                if changed.flat:  # who doesn't count hides what was deleted
+                    return False
+            else:
+                agrees = partial(known.agrees, flat, changed.total - 1)
+                if not (await in_thread(agrees) if len(flat) > _MANY else agrees()):
+                    return False
+            if self.__owner != self.__token and self.__state == "writing":
                 return False
-            if owner != self._token and self._state == "writing":
-                return False
-            self._known = known
+            self.__known = known
             return True
 
-    async def _load(self) -> Snapshot:
-        known, owner = await self._read()
+    async def __load(self) -> Snapshot:
+        known = await self.__read()
         with paused_gc():
             snapshot, wrong = await in_thread(known.snapshot)
-        if self._state == "writing" and owner != self._token:
+        if self.__state == "writing" and self.__owner != self.__token:
             # A generation counts with its owner's token. So the caller writes, and by that the
             # token is put back, or whoever took over noticed, if all records are alike.
             snapshot = Snapshot(snapshot.records, 0)
         if wrong:
             more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
             raise StoreCorrupt(f"{self.prefix}/ in {place_of(self)}: {wrong[0]}{more}", snapshot)
-        self._loaded = True
+        self.__loaded = True
         return snapshot
 
-    async def _read(self) -> tuple[KnownKeys, str | None]:
+    async def __read(self) -> KnownKeys:
         # Until it is known anew: what has changed will not be told again.
-        self._known, self._loaded = None, False
+        self.__known, self.__loaded = None, False
         with paused_gc():
             flat = await self.read_all()
-            owner = flat.pop(_OWNER, None)
+            self.__owner = flat.pop(_OWNER, None)
             # Tenths of a second for ten thousand routes.
-            self._known = await in_thread(KnownKeys, flat)
-        return self._known, owner
+            self.__known = await in_thread(KnownKeys, flat)
+        return self.__known
 
     async def apply(self, batch: Batch) -> None:
         """Send the keys that differ from what the store is known to hold.
@@ -254,21 +305,21 @@ class KeyValueStore(RouteStore):
         In one transaction if they fit, with the marker; else in an order in which no router names
         anything that is missing, the marker last.
         """
-        self._require("writing")
-        async with self._busy:
-            await self._apply(batch)
+        self.__require("writing")
+        async with self.__busy:
+            await self.__apply(batch)
 
-    async def _apply(self, batch: Batch) -> None:
-        if self._fenced:
-            raise FencedError(self._fenced)
-        token = self._token
+    async def __apply(self, batch: Batch) -> None:
+        if self.__fenced:
+            raise FencedError(self.__fenced)
+        token = self.__token
         many = len(batch.puts) + len(batch.deletes) > _MANY
         with paused_gc() if many else nullcontext():
-            while not await self._send(batch, token, many):
+            while not await self.__send(batch, token, many):
                 # What the server holds is not what the batch was planned upon.
-                await self._take_back(token)
+                await self.__take_back(token)
 
-    async def _take_back(self, token: str) -> None:
+    async def __take_back(self, token: str) -> None:
         """Put the token back in its place, if nobody took over.
 
         Raises:
@@ -283,21 +334,22 @@ class KeyValueStore(RouteStore):
                 self.log.warning("%s/ was set back to what an earlier Hub left", self.prefix)
             guard = Guard(_OWNER, owner)
         else:
-            self._fenced = (
+            self.__fenced = (
                 f"another writer{_whose(owner)} has taken over {self.prefix}/ in {place_of(self)}; "
                 "this one writes no more until its Hub is started again. Give each Hub a prefix of "
                 f"its own (c.{type(self).__name__}.prefix)."
             )
-            raise FencedError(self._fenced)
-        await self.transact([Change(_OWNER, token)], guard)
+            raise FencedError(self.__fenced)
+        if await self.transact([Change(_OWNER, token)], guard):
+            self.__owner = token
 
-    async def _send(self, batch: Batch, token: str, many: bool) -> bool:
+    async def __send(self, batch: Batch, token: str, many: bool) -> bool:
         """Apply a batch; False, with nothing known, if the owner's key has not this token."""
-        known = self._known or (await self._read())[0]
-        self._known = None  # until it is known that all of it happened
+        known = self.__known or await self.__read()
+        self.__known = None  # until it is known that all of it happened
 
         def prepare() -> tuple[Plan, list[Stage]]:
-            plan = known.plan(batch)
+            plan = known.plan(batch, self.check_value)
             # All before anything is sent: what is refused in the midst would be half-applied.
             return plan, stages(
                 plan.groups,
@@ -309,19 +361,19 @@ class KeyValueStore(RouteStore):
         try:
             plan, transactions = await in_thread(prepare) if many else prepare()
         except RecordRefused:
-            self._known = known
+            self.__known = known
             raise
         if not await self.transact_all(transactions, Guard(_OWNER, token)):
             return False
         known.commit(batch, plan)
-        self._known = known
+        self.__known, self.__owner = known, token
         return True
 
-    def _require(self, *states: str) -> None:
-        if self._state not in states:
+    def __require(self, *states: str) -> None:
+        if self.__state not in states:
             raise StoreError(
                 f"{type(self).__name__} is "
-                + ("open for reading only" if self._state else "not open")
+                + ("open for reading only" if self.__state else "not open")
             )
 
 

@@ -7,7 +7,7 @@ string. Our private sections stand under the same prefix, each document as one J
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 from urllib.parse import quote, unquote
 
@@ -82,15 +82,25 @@ def _flatten(path: str, document: Document, key: Key) -> Iterable[tuple[str, str
             yield path, json.dumps(document)
 
 
-def canonical(key: Key, document: Document) -> Document:
+def canonical(
+    key: Key, document: Document, check_value: Callable[[str, str], None] | None = None
+) -> Document:
     """A document as it comes back: in Traefik's sections, as strings, tables and lists.
+
+    Args:
+        check_value: refuses keys and values; not asked of private ones, which cost too much to
+            write out just for that.
 
     Raises:
         RecordRefused: as ``keys_of``.
     """
     if is_private(key.section):
         return document
-    return _document(key, keys_of(key, document))
+    own = keys_of(key, document)
+    if check_value:
+        for path, value in own.items():
+            check_value(path, value)
+    return _document(key, own)
 
 
 def key_of(path: str) -> Key | None:

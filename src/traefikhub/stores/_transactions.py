@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from traefikhub.stores._batch import (
@@ -92,13 +92,22 @@ class KnownKeys:
             names.add(folded.name)
         return names - {key.name}
 
-    def plan(self, batch: Batch) -> Plan:
+    def plan(self, batch: Batch, check_value: Callable[[str, str], None] | None = None) -> Plan:
         """What must change to apply a batch.
 
+        Args:
+            batch: the batch.
+            check_value: refuses keys and values that the server can't hold.
+
         Raises:
-            RecordRefused: a record has no form in the layout, or its name none of its own.
+            RecordRefused: a record has no form in the layout, or its name none of its own, or
+                ``check_value`` says so.
         """
         after = {key: keys_of(key, document) for key, document in batch.puts.items()}
+        if check_value:
+            for own in after.values():
+                for path, value in own.items():
+                    check_value(path, value)
         self._require_distinct(batch)
         before = {key: self._keys.get(key, {}) for key in batch.deletes}
         marker_key, marker = batch.marker

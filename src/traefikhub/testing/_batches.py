@@ -75,8 +75,8 @@ class BatchTests(Hooks):
                         f"at generation {found.generation} a reader saw {found.records}"
                     )
 
-            async with self.make_store(prefix, server) as store:
-                readers = [self.make_store(prefix, server) for _ in range(2)]
+            async with self._prepared_store(prefix, server) as store:
+                readers = [self._prepared_store(prefix, server) for _ in range(2)]
                 for reader in readers:
                     await reader.open(read_only=True)
                 failure: AssertionError | None = None
@@ -131,8 +131,8 @@ class BatchTests(Hooks):
                                 f"generation {found.generation} shows, but lacks {min(lacking)}"
                             )
 
-            async with self.make_store(prefix, server) as store:
-                reader = self.make_store(prefix, server)
+            async with self._prepared_store(prefix, server) as store:
+                reader = self._prepared_store(prefix, server)
                 await reader.open(read_only=True)
                 async with anyio.create_task_group() as group:
                     group.start_soon(watch, reader)
@@ -154,7 +154,7 @@ class BatchTests(Hooks):
         moments = random.Random(prefix)
         acknowledged = 0
         for _ in range(8):
-            description = describe(self.make_store(prefix, server))
+            description = describe(self._prepared_store(prefix, server))
             child = subprocess.Popen(
                 [sys.executable, "-m", "traefikhub.testing._child", description],
                 stdout=subprocess.PIPE,
@@ -178,7 +178,7 @@ class BatchTests(Hooks):
             assert ended is None, f"the writer ended by itself: {trouble[-1000:]}"
 
             async def look(acknowledged: int = acknowledged) -> None:
-                reader = self.make_store(prefix, server)
+                reader = self._prepared_store(prefix, server)
                 await reader.open(read_only=True)
                 found = await reader.load()
                 await reader.close()

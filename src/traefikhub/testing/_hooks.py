@@ -63,6 +63,11 @@ class Hooks:
             """
             raise NotImplementedError
 
+    def prepare(self, prefix: str, server: Any) -> None:
+        """Make a place ready, before the first store of this prefix is made: a user, say, who may
+        use no other. Once for each; the server is neither down nor frozen then.
+        """
+
     @classmethod
     @contextmanager
     def run_server(cls) -> Iterator[Any]:
@@ -75,6 +80,19 @@ class Hooks:
         """What ``run_server`` yields."""
         with cls.run_server() as server:
             yield server
+
+    __prepared: frozenset[tuple[str, int]] = frozenset()
+
+    def _prepare_once(self, prefix: str, server: Any) -> None:
+        place = (prefix, id(server))
+        if place not in self.__prepared:
+            self.prepare(prefix, server)
+            self.__prepared |= {place}
+
+    def _prepared_store(self, prefix: str, server: Any) -> RouteStore:
+        """What the suite gets its stores by."""
+        self._prepare_once(prefix, server)
+        return self.make_store(prefix, server)
 
     def place(self, server: Any) -> str:
         """What every error about an unreachable server must name, e.g. its address."""

@@ -25,10 +25,10 @@ class OwnerTests(Hooks):
 
         async def work() -> None:
             key = Key("jupyterhub/notes", "owner")
-            former = self.make_store(prefix, server)
+            former = self._prepared_store(prefix, server)
             await former.open()
             await former.apply(Batch(1, {key: "former"}))
-            async with self.make_store(prefix, server) as owner:
+            async with self._prepared_store(prefix, server) as owner:
                 for attempt in range(3):
                     try:
                         await former.apply(Batch(2 + attempt, {key: "former again"}))
@@ -56,7 +56,7 @@ class OwnerTests(Hooks):
         async def work() -> None:
             for turn in range(10):
                 place = f"{prefix}w{turn}"
-                former = self.make_store(place, server)
+                former = self._prepared_store(place, server)
                 await former.open()
                 fenced = anyio.Event()
 
@@ -71,12 +71,12 @@ class OwnerTests(Hooks):
 
                 async with anyio.create_task_group() as group:
                     group.start_soon(write)
-                    reader = self.make_store(place, server)
+                    reader = self._prepared_store(place, server)
                     await reader.open(read_only=True)
                     while (await reader.load()).generation < turn:
                         await anyio.lowlevel.checkpoint()
                     await reader.close()
-                    owner = self.make_store(place, server)
+                    owner = self._prepared_store(place, server)
                     await owner.open()
                     at_once = await owner.load()
                     with anyio.fail_after(10):
@@ -94,9 +94,9 @@ class OwnerTests(Hooks):
         """A reader neither fences nor writes."""
 
         async def work() -> None:
-            async with self.make_store(prefix, server) as owner:
+            async with self._prepared_store(prefix, server) as owner:
                 await owner.apply(batch_of(1))
-                reader = self.make_store(prefix, server)
+                reader = self._prepared_store(prefix, server)
                 await reader.open(read_only=True)
                 await reader.load()
                 try:
@@ -116,8 +116,8 @@ class OwnerTests(Hooks):
 
         async def work() -> None:
             async with (
-                self.make_store(prefix, server) as one,
-                self.make_store(f"{prefix}2", server) as other,
+                self._prepared_store(prefix, server) as one,
+                self._prepared_store(f"{prefix}2", server) as other,
             ):
                 await one.apply(batch_of(1))
                 await other.apply(batch_of(1))

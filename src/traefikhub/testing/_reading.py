@@ -36,7 +36,7 @@ class ReadingTests(Hooks):
         """Batches, reopenings, take-overs."""
         numbers = iter(range(10**6))
         run_machine(
-            lambda name: self.make_store(name, server),
+            lambda name: self._prepared_store(name, server),
             lambda: f"{prefix}m{next(numbers)}",
             self._settings(),
         )
@@ -56,10 +56,10 @@ class ReadingTests(Hooks):
 
     def _round_trip(self, records: dict[Key, Any], prefix: str, server: Any) -> None:
         async def work() -> None:
-            async with self.make_store(prefix, server) as store:
+            async with self._prepared_store(prefix, server) as store:
                 await store.apply(Batch(1, records))
                 assert await store.load() == Snapshot(records, 1), "load() by its owner differs"
-            async with self.make_store(prefix, server) as store:
+            async with self._prepared_store(prefix, server) as store:
                 found = dict((await store.load()).records)
             assert found.keys() == records.keys(), (
                 f"names were {sorted(records)!r} and came back as {sorted(found)!r}"
@@ -83,7 +83,7 @@ class ReadingTests(Hooks):
                 place = f"{prefix}t{next(numbers)}"
                 batch = Batch(1, dict(records))
                 expected, generation = {}, 1
-                async with self.make_store(place, server) as store:
+                async with self._prepared_store(place, server) as store:
                     try:
                         expected = {
                             key: store.canonical(key, doc) for key, doc in batch.puts.items()
@@ -91,7 +91,7 @@ class ReadingTests(Hooks):
                         await store.apply(batch)
                     except RecordRefused:
                         expected, generation = {}, 0
-                async with self.make_store(place, server) as store:
+                async with self._prepared_store(place, server) as store:
                     found = await store.load()
                     assert found.generation == generation, "a refused batch left its generation"
                     for key in expected.keys() | found.records.keys():
@@ -122,7 +122,7 @@ class ReadingTests(Hooks):
                 router: {"rule": 'Path("/b")', "service": "a"},
                 service: {"loadBalancer": {"servers": servers[:1]}},
             }
-            async with self.make_store(prefix, server) as store:
+            async with self._prepared_store(prefix, server) as store:
                 for generation, records in enumerate((big, small, big, small), 1):
                     await store.apply(Batch(generation, records))
                     found = (await store.load()).records
@@ -143,11 +143,11 @@ class ReadingTests(Hooks):
                 Key("jupyterhub/routes", f"user_u{n}"): {"data": {"user": f"u{n}"}}
                 for n in range(10_000)
             }
-            async with self.make_store(prefix, server) as store:
+            async with self._prepared_store(prefix, server) as store:
                 await store.apply(Batch(1, records))
                 await store.apply(Batch(2, {Key("jupyterhub/routes", "user_u77"): "changed"}))
             records[Key("jupyterhub/routes", "user_u77")] = "changed"
-            async with self.make_store(prefix, server) as store:
+            async with self._prepared_store(prefix, server) as store:
                 assert await store.load() == Snapshot(records, 2), "10,000 records differ"
                 await store.apply(Batch(3, {}, frozenset(records)))
                 assert await store.load() == Snapshot({}, 3), "deleted records are still there"
@@ -159,10 +159,10 @@ class ReadingTests(Hooks):
         """``intact`` may say no at any time, but yes only if ``load`` would show nothing new."""
 
         async def work() -> None:
-            async with self.make_store(prefix, server) as store:
+            async with self._prepared_store(prefix, server) as store:
                 await store.load()
                 await store.apply(Batch(1, {Key("jupyterhub/notes", "a"): 1}))
-                async with self.make_store(prefix, server) as other:
+                async with self._prepared_store(prefix, server) as other:
                     await other.load()
                     await other.apply(Batch(2, {Key("jupyterhub/notes", "a"): 2}))
                     assert not await store.intact(), "intact() overlooks another writer's put"

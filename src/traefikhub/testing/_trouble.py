@@ -48,7 +48,7 @@ class TroubleTests(Hooks):
 
         async def work() -> None:
             for generation in range(1, 4):
-                async with self.make_store(prefix, server) as store:
+                async with self._prepared_store(prefix, server) as store:
                     await store.apply(batch_of(generation))
                     await in_thread(_restart, server)
                     await _until_it_answers(store)
@@ -70,8 +70,9 @@ class TroubleTests(Hooks):
         )
 
         async def work() -> None:
-            store = self.make_store(prefix, server)
+            store = self._prepared_store(prefix, server)
             store.timeout = 2.0
+            self._prepare_once(f"{prefix}x", server)
             async with store:
                 await store.apply(batch_of(1))
                 await in_thread(begin)
@@ -96,7 +97,7 @@ class TroubleTests(Hooks):
         self._hold_no_secret(caplog.text, "the log")
 
     async def _open_another(self, prefix: str, server: ServerControl) -> None:
-        other = self.make_store(f"{prefix}x", server)
+        other = self._prepared_store(f"{prefix}x", server)
         other.timeout = 2.0
         async with other:
             await other.load()
@@ -129,6 +130,7 @@ class TroubleTests(Hooks):
         caplog.set_level(logging.DEBUG)
 
         async def work() -> None:
+            self._prepare_once(prefix, server)
             store = self.make_refused_store(prefix, server)
             if store is None:
                 return
@@ -148,7 +150,7 @@ class TroubleTests(Hooks):
         """And what it had, it still gives. Servers without a limit have nothing to do."""
 
         async def work(server: Any) -> None:
-            async with self.make_store(prefix, server) as store:
+            async with self._prepared_store(prefix, server) as store:
                 failure: StoreError | None = None
                 applied = 0
                 while failure is None:
@@ -190,7 +192,7 @@ class TroubleTests(Hooks):
         before = {k: v for k, v in server.dump().items() if not k.startswith(f"{prefix}/")}
 
         async def work() -> None:
-            async with self.make_store(prefix, server) as store:
+            async with self._prepared_store(prefix, server) as store:
                 await store.apply(batch_of(1))
                 await store.apply(Batch(2, {}, frozenset(batch_of(1).puts)))
 
@@ -203,7 +205,7 @@ class TroubleTests(Hooks):
         """``load`` reads the server, not memory."""
 
         async def work() -> None:
-            async with self.make_store(prefix, server) as store:
+            async with self._prepared_store(prefix, server) as store:
                 await store.apply(batch_of(1))
                 ours = [key for key in server.dump() if key.startswith(f"{prefix}/")]
                 (path,) = (key for key in ours if key.endswith("jupyterhub/routes/r3"))

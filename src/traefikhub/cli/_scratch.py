@@ -1,4 +1,4 @@
-"""A scratch place in the store that is measured, so that the Hub's own routes are never touched."""
+"""A scratch place in a store, to try or measure it without touching the Hub's own routes."""
 
 from __future__ import annotations
 
@@ -8,17 +8,14 @@ import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, NamedTuple
 
 import anyio
 from traitlets import TraitError
 
-from traefikhub.stores import Change, KeyValueStore, RouteStore, StoreError, in_thread
+from traefikhub.stores import KeyValueStore, RouteStore, StoreError, in_thread
 
 __all__ = ["NoPlace", "NotRemoved", "Place", "scratch_place"]
-
-_MOST_AT_ONCE: Final = 500
-"""Keys that are deleted by one transaction: far below what any server takes."""
 
 
 class NoPlace(Exception):
@@ -69,14 +66,14 @@ async def scratch_place(store: RouteStore) -> AsyncIterator[Place]:
 @asynccontextmanager
 async def _prefix(store: KeyValueStore) -> AsyncIterator[Place]:
     # Not elsewhere: a user of etcd may write what begins with the prefix, and no more.
-    own, scratch = store.prefix, f"{store.prefix}-bench-{secrets.token_hex(4)}"
+    own, scratch = store.prefix, f"{store.prefix}-scratch-{secrets.token_hex(4)}"
     try:
         store.prefix = scratch
     except TraitError as error:
         raise NoPlace(f"{type(store).__name__} takes no prefix {scratch!r}: {error}") from error
     try:
         # Nothing is written by it; so if this fails, there is nothing to remove.
-        await store.connect()
+        await store.connect(read_only=False)
         try:
             taken = await store.read_all()
         finally:
@@ -95,37 +92,13 @@ async def _prefix(store: KeyValueStore) -> AsyncIterator[Place]:
 
 
 async def _erase(store: KeyValueStore) -> None:
-    """Delete all keys below the prefix."""
     try:
-        await store.connect()
-        try:
-            size = min(store.transaction_limit, _MOST_AT_ONCE)
-            paths = list(await store.read_all())
-            for start in range(0, len(paths), size):
-                changes = [Change(path, None) for path in paths[start : start + size]]
-                await store.transact(changes, None)
-            await in_thread(_delete_name, store)
-            if left := await store.read_all():
-                raise StoreError(f"{len(left)} keys are still there")
-        finally:
-            await store.disconnect()
+        await store.erase()
     except StoreError as error:
         raise NotRemoved(
             f"What was written below {store.prefix}/ could not be removed: {error}\n"
             "Delete all keys there; nobody else uses them."
         ) from error
-
-
-def _delete_name(store: Any) -> None:
-    """Delete the name that each transaction of the etcd store leaves, instead of writing the next.
-
-    No transaction of its own can: etcd takes no key that is both deleted and written.
-    """
-    client = getattr(store, "_client", None)
-    if store.provider_name == "etcd" and client is not None and store._last is not None:
-        request = store._requests().write([], None, store._last, None)
-        if not client.txn(request, store._deadline()).succeeded:
-            raise StoreError("somebody else writes there")
 
 
 @asynccontextmanager
@@ -147,7 +120,7 @@ def _directory_beside(file: Path) -> Path:
     while not beside.is_dir():  # of a hub that was never started
         beside = beside.parent
     try:
-        return Path(tempfile.mkdtemp(prefix=".traefikhub-bench-", dir=beside))
+        return Path(tempfile.mkdtemp(prefix=".traefikhub-scratch-", dir=beside))
     except OSError as error:
         raise NoPlace(
             f"{beside} can't be written: {error.strerror}. It is measured there, on the disk of "
