@@ -24,6 +24,8 @@ _MODULES: Final = {
     "bench": "_bench",
     "install": "_install",
     "new-store": "_new_store",
+    "completion": "_completion",
+    "manual": "_manual",
 }
 """Of each subcommand, the module here that holds it under the name ``command``."""
 

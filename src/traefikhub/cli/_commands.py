@@ -50,7 +50,11 @@ class Commands(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Refuse options of JupyterHub where they would say nothing."""
+        """Name the commands if it is none of them; refuse options of JupyterHub where they would
+        say nothing."""
+        if args[0] not in self._modules and not args[0].startswith("-"):
+            known = ", ".join(self._modules)
+            raise click.UsageError(f"No such command {args[0]!r}; there are: {known}", ctx)
         name, found, rest = super().resolve_command(ctx, args)
         if ctx.obj and not isinstance(found, (HubCommand, click.Group)):
             raise click.UsageError(f"{name} reads no configuration; leave {ctx.obj[0]} away", ctx)

@@ -63,7 +63,7 @@ def _about(installed: InstalledStore) -> _About:
             problem=store.missing(),
             options=[
                 {"name": f"c.{store.__name__}.{name}", "default": _default(trait)}
-                | {"help": " ".join(trait.help.split())}
+                | {"help": " ".join(trait.help.replace("``", "").split())}
                 for name, trait in sorted(store.class_traits(config=True).items())
             ],
         )

@@ -1,0 +1,231 @@
+"""The command as a whole: help, mistakes, completion, the man page, how it ends."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import pytest
+
+from traefikhub import __version__
+from traefikhub.cli import main
+from traefikhub.cli._app import cli
+from traefikhub.cli._manual import man_page
+from traefikhub.cli._screen import printable
+
+COMMAND = [sys.executable, "-m", "traefikhub.cli"]
+
+
+def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*COMMAND, *arguments],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        env=os.environ | environment,
+    )
+
+
+def commands(group: click.Group, *path: str) -> Iterator[tuple[str, ...]]:
+    """All, as one would type them."""
+    ctx = click.Context(group)
+    for name in group.list_commands(ctx):
+        found = group.get_command(ctx, name)
+        assert found
+        yield (*path, name)
+        if isinstance(found, click.Group):
+            yield from commands(found, *path, name)
+
+
+assert isinstance(cli, click.Group)
+COMMANDS = list(commands(cli))
+
+
+@pytest.mark.parametrize("path", COMMANDS, ids=" ".join)
+@pytest.mark.parametrize("word", ["--help", "-h"])
+def test_each_command_explains_itself_with_an_example(
+    path: tuple[str, ...], word: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main([*path, word])
+    assert ended.value.code == 0
+    said = capsys.readouterr().out
+    assert f"Usage: traefikhub {' '.join(path)}" in said
+    if path != ("routes",):
+        assert "Example: traefikhub" in " ".join(said.split())
+
+
+def test_the_version() -> None:
+    for word in ("--version", "-V"):
+        assert run(word).stdout == f"traefikhub {__version__}\n"
+
+
+MISTAKES = {
+    "no such command": (["rutes"], "No such command 'rutes'"),
+    "no such option": (["stores", "--jsn"], "--json"),
+    "an option of the Hub where it says nothing": (
+        ["stores", "--TraefikProxy.store=etcd"],
+        "stores reads no configuration",
+    ),
+    "an option of the Hub without a value": (
+        ["routes", "list", "--TraefikProxy.store"],
+        "needs a value",
+    ),
+    "no such file": (["routes", "list", "-f", "absent.py"], "absent.py: there is no such file"),
+    "no such shell": (["completion", "tcsh"], "tcsh"),
+}
+
+
+@pytest.mark.parametrize("what", MISTAKES)
+def test_a_mistake_on_the_command_line_ends_with_2(
+    what: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments, told = MISTAKES[what]
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    said = capsys.readouterr()
+    assert ended.value.code == 2
+    assert told in said.err
+    assert not said.out
+
+
+CONFIGURATIONS = {
+    "raises": ("1 / 0", "ZeroDivisionError"),
+    "is no Python": ("c.JupyterHub.", "SyntaxError"),
+    "has another proxy": ("", "set it to 'traefikhub'"),
+    "has a store that isn't installed": (
+        "c.JupyterHub.proxy_class = 'traefikhub'\nc.TraefikProxy.store = 'zoo'",
+        "no store of that name",
+    ),
+    "has an option of a wrong type": (
+        "c.JupyterHub.proxy_class = 'traefikhub'\nc.TraefikProxy.grace_seconds = 'x'",
+        "grace_seconds",
+    ),
+    "leaves": ("import sys; sys.exit('not today')", "not today"),
+}
+
+
+@pytest.mark.parametrize("what", CONFIGURATIONS)
+def test_a_configuration_that_can_not_be_used(
+    what: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text, told = CONFIGURATIONS[what]
+    config = tmp_path / "hub.py"
+    config.write_text(text)
+    with pytest.raises(SystemExit) as ended:
+        main(["routes", "list", "-f", str(config)])
+    said = capsys.readouterr()
+    assert ended.value.code == 1
+    assert told in said.err
+    assert "Traceback" not in said.err
+
+
+def test_options_of_the_hub_may_stand_anywhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for arguments in (
+        ["--JupyterHub.proxy_class=traefikhub", "routes", "list", "--json"],
+        ["routes", "--JupyterHub.proxy_class", "traefikhub", "list", "--json"],
+        ["routes", "list", "--json", "--JupyterHub.proxy_class=traefikhub"],
+    ):
+        with pytest.raises(SystemExit) as ended:
+            main(arguments)
+        said = capsys.readouterr()
+        assert ended.value.code == 0, said
+        assert json.loads(said.out)["routes"] == []
+
+
+def test_who_reads_no_further_sees_no_error() -> None:
+    command = " ".join(COMMAND)
+    done = subprocess.run(
+        ["sh", "-c", f"{command} manual | head -n 1"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    assert done.stdout.startswith(".TH TRAEFIKHUB 1")
+    assert done.stderr == ""
+
+
+def test_stores_tells_what_is_there_and_what_is_missing(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["stores", "--json"])
+    assert ended.value.code == 0
+    found = {each["name"]: each for each in json.loads(capsys.readouterr().out)}
+    assert {"toml-file", "etcd", "consul"} <= found.keys()
+    assert found["etcd"]["server"].startswith("etcd ")
+    options = {each["name"]: each["default"] for each in found["etcd"]["options"]}
+    assert options["c.EtcdStore.prefix"] == "'traefik'"
+    with pytest.raises(SystemExit):
+        main(["stores", "-v"])
+    said = capsys.readouterr().out
+    assert "c.EtcdStore.endpoints" in said
+    assert "no server" in said
+
+
+def test_stores_names_the_extra_that_is_missing(tmp_path: Path) -> None:
+    """In an environment in which etcd's client can't be found."""
+    (tmp_path / "sitecustomize.py").write_text(
+        "import importlib.util\n"
+        "find = importlib.util.find_spec\n"
+        "def find_spec(name, package=None):\n"
+        "    return None if name.split('.')[0] == 'pyetcd' else find(name, package)\n"
+        "importlib.util.find_spec = find_spec\n"
+    )
+    path = os.pathsep.join(filter(None, [str(tmp_path), os.environ.get("PYTHONPATH", "")]))
+    told = run("stores", "--json", PYTHONPATH=path)
+    assert told.returncode == 1
+    problems = {each["name"]: each["problem"] for each in json.loads(told.stdout)}
+    assert 'pip install "traefikhub[etcd]"' in problems.pop("etcd")
+    assert not any(problems.values())
+
+
+@pytest.mark.parametrize(
+    ("typed", "completed"),
+    [
+        ("ro", "routes"),
+        ("routes re", "repair"),
+        ("stores --j", "--json"),
+        ("completion z", "zsh"),
+    ],
+)
+def test_a_shell_completes(typed: str, completed: str) -> None:
+    words = f"traefikhub {typed}"
+    told = run(
+        _TRAEFIKHUB_COMPLETE="bash_complete", COMP_WORDS=words, COMP_CWORD=str(words.count(" "))
+    )
+    assert completed in {line.partition(",")[2] for line in told.stdout.splitlines()}
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_what_a_shell_is_told_is_in_its_language(shell: str) -> None:
+    told = run("completion", shell)
+    assert told.returncode == 0
+    assert "_TRAEFIKHUB_COMPLETE" in told.stdout
+    if shutil.which(shell):
+        subprocess.run([shell, "-n"], input=told.stdout, text=True, check=True, timeout=20)
+
+
+def test_the_man_page_has_all_commands() -> None:
+    page = man_page(cli)
+    for path in COMMANDS:
+        assert f"\n.SS traefikhub {' '.join(path)} ".replace("-", r"\-") in page
+    assert r"\-\-old\-prefix" in page
+    # No line of text begins with what roff would obey.
+    controls = {line.split()[0] for line in page.splitlines() if line.startswith((".", "'"))}
+    assert controls <= {".TH", ".SH", ".SS", ".PP", ".TP", ".nf", ".fi"}
+
+
+def test_nothing_of_others_reaches_the_terminal() -> None:
+    assert printable("a\x1b[2Jb\nc\u202e") == "a\\x1b[2Jb\nc\\u202e"
