@@ -67,9 +67,7 @@ _SAME: Final = "the value stays"
 _NO_CONCURRENCY: Final = "changes that wait go out together as one; remove it"
 _NO_SEPARATOR: Final = "Traefik reads '/' only; remove it"
 _NO_SECOND_PREFIX: Final = "everything is below the one prefix; remove it"
-_NO_REDIS: Final = (
-    "no redis store is shipped; take etcd, consul or toml-file, or a plug-in for redis"
-)
+_REDIS_STORE: Final = "with pip install traefikhub-redis and c.TraefikProxy.store = 'redis'"
 _TOML_NAME: Final = "always TOML, so a name in .toml; by default in run_dir"
 _NEW_FILE: Final = "TOML, not YAML; never the old file, whose content can't be taken over"
 _PREFIX: Final = "without a slash at either end; better a new one than the old"
@@ -169,13 +167,18 @@ OLD_OPTIONS: Final = (
     OldOption(_CONSUL, ("kv_jupyterhub_prefix",), (), _NO_SECOND_PREFIX),
     OldOption(_CONSUL, ("kv_separator",), (), _NO_SEPARATOR),
     # --- redis ---------------------------------------------------------------------------------
+    OldOption(_REDIS, ("redis_url",), ("c.RedisStore.url",), _REDIS_STORE),
+    OldOption(_REDIS, ("redis_username",), ("c.RedisStore.username",), _SAME),
+    OldOption(_REDIS, ("redis_password",), ("c.RedisStore.password",), _SAME),
     OldOption(
         _REDIS,
-        ("redis_url", "redis_username", "redis_password", "redis_client_kwargs",
-         "kv_traefik_prefix", "kv_jupyterhub_prefix", "kv_separator"),
-        (),
-        _NO_REDIS,
+        ("redis_client_kwargs",),
+        ("c.RedisStore.ca_cert", "c.RedisStore.client_cert", "c.RedisStore.client_key"),
+        "its entries ssl_ca_certs, ssl_certfile and ssl_keyfile; there are no others",
     ),
+    OldOption(_REDIS, ("kv_traefik_prefix",), ("c.RedisStore.prefix",), _PREFIX),
+    OldOption(_REDIS, ("kv_jupyterhub_prefix",), (), _NO_SECOND_PREFIX),
+    OldOption(_REDIS, ("kv_separator",), (), _NO_SEPARATOR),
     # --- configurable-http-proxy ---------------------------------------------------------------
     OldOption(_CHP, ("should_start",), _same("should_start"), _SAME),
     OldOption(_CHP, ("extra_routes",), _same("extra_routes"), _SAME),

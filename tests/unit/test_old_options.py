@@ -101,17 +101,25 @@ def options_named(row: OldOption) -> list[tuple[str, str]]:
     return re.findall(r"\bc\.(\w+)\.(\w+)", text)
 
 
+REDIS_STORE = Path(__file__).parents[2] / "plugins/traefikhub-redis/src/traefikhub_redis/_store.py"
+
 CLASSES: dict[str, Any] = {
     "TraefikProxy": TraefikProxy,
     "JupyterHub": JupyterHub,
     **{each.__name__: each for each in map(resolve_store, ["toml-file", "etcd", "consul"])},
 }
 
+OPTIONS: dict[str, list[str]] = {
+    # A package of its own, not installed here.
+    "RedisStore": ["prefix", *re.findall(r"(?m)^    (\w+) = \w+\(", REDIS_STORE.read_text())],
+    **{name: each.class_trait_names(config=True) for name, each in CLASSES.items()},
+}
+
 
 @pytest.mark.parametrize("row", OLD_OPTIONS, ids=lambda row: " ".join(row.spelled))
 def test_what_a_row_names_is_there(row: OldOption) -> None:
     for section, name in options_named(row):
-        assert name in CLASSES[section].class_trait_names(config=True), f"c.{section}.{name}"
+        assert name in OPTIONS[section], f"c.{section}.{name}"
     assert row.note
 
 
@@ -174,7 +182,7 @@ def test_an_option_without_counterpart_says_why() -> None:
     assert "set " not in text
     assert text.endswith("Traefik reads '/' only; remove it")
     (text,) = warnings(TraefikRedisProxy__redis_url="redis://h")
-    assert "no redis store is shipped" in text
+    assert "pip install traefikhub-redis" in text
 
 
 def test_a_common_option_on_the_class_of_a_store_moves_to_ours() -> None:
@@ -186,7 +194,7 @@ def test_a_common_option_on_the_class_of_a_store_moves_to_ours() -> None:
 
 def test_an_option_set_on_a_class_above_leaves_the_choice() -> None:
     (text,) = warnings(TKvProxy__kv_traefik_prefix="traefik")
-    assert "set c.EtcdStore.prefix or c.ConsulStore.prefix instead" in text
+    assert "set c.EtcdStore.prefix or c.ConsulStore.prefix or c.RedisStore.prefix instead" in text
     assert warnings(Proxy__concurrency=3)
     assert warnings(TraefikProxy__etcd_url="http://h:2379")
 
