@@ -130,6 +130,7 @@ class Batch:
             raise ValueError(f"{clash} is both put and deleted in batch {self.generation}")
         for key, document in self.puts.items():
             _check_section(key.section)
+            check_document(key.name)
             check_document(document)
         if GENERATION_MARKER in self.puts or GENERATION_MARKER in self.deletes:
             raise ValueError(f"{GENERATION_MARKER} belongs to the store, not to a batch's records")

@@ -14,7 +14,9 @@ from traefikhub.traefik._errors import TraefikUnusable
 
 __all__ = ["OLDEST", "Version", "find_traefik", "parse_version", "require_supported", "version_of"]
 
-_INSTALL: Final = 'Install it with: pip install "traefikhub[traefik]"'
+_INSTALL: Final = (
+    'Install it with: pip install "traefikhub[traefik]", or with: traefikhub install traefik'
+)
 _SETTING: Final = "c.TraefikProxy.traefik_command"
 
 
