@@ -7,6 +7,7 @@ import asyncio
 import logging
 import time
 from collections import deque
+from collections.abc import Iterable
 from typing import Final
 
 import anyio
@@ -16,7 +17,7 @@ from traefikhub.stores import FencedError, StoreError, StoreUnavailable
 from traefikhub.traefik import TraefikError
 from traefikhub.writer import RouteWriter, WriterClosed
 
-__all__ = ["SelfCheck"]
+__all__ = ["SelfCheck", "pause"]
 
 _SHARE: Final = 100
 """A look that takes long, because the store can't tell cheaply, is taken more rarely: one hundredth
@@ -33,6 +34,18 @@ _ASK_SECONDS: Final = 1.0
 """How long a question to Traefik may keep those of changes waiting."""
 
 _AMISS: Final = (Health.UNCERTAIN, Health.DRIFTED)
+
+
+def pause(interval: float, took: Iterable[float], drifts: int) -> float:
+    """How long no look is needed, in seconds.
+
+    Args:
+        took: how long the last looks took that found all in order.
+        drifts: how many in a row have found the same to be put right, but the first.
+    """
+    busy = _SHARE * min(took)
+    in_vain = interval * 2.0 ** min(drifts - _PATIENT, 10) if drifts > _PATIENT else 0.0
+    return min(max(busy, in_vain), _LONGEST)
 
 
 class SelfCheck:
@@ -90,10 +103,7 @@ class SelfCheck:
                     self._tell(error, unexpected=not isinstance(error, StoreError | TraefikError))
                 ended = time.monotonic()
                 took.append(ended - began if in_order else 0.0)
-                rarely = self._interval * 2.0 ** min(self._drifts - _PATIENT, 10)
-                due = ended + min(
-                    max(_SHARE * min(took), rarely if self._drifts > _PATIENT else 0.0), _LONGEST
-                )
+                due = ended + pause(self._interval, took, self._drifts)
 
     async def _look(self) -> bool:
         """Whether all is in order now.
