@@ -185,7 +185,7 @@ def plugin(session: nox.Session) -> None:
             shutil.copy(source / name, elsewhere)
         show = "import traefikhub, traefikhub_redis as r; print(traefikhub.__file__, r.__file__)"
         session.env["PYTHONPATH"] = ""
-        arguments = session.posargs or ["tests/test_conformance.py"]
+        arguments = session.posargs or ["tests/test_conformance.py", "tests/test_hub.py"]
         with session.chdir(elsewhere):
             for command in (
                 ("-m", "pip", "install", "-q", core, f"{own}[test]"),

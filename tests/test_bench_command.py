@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -23,7 +24,7 @@ from servers.stores import KeyValueServer
 from support import Backend, ask, free_port, traefik_processes, wait_until
 from traefikhub.cli._bench import command
 from traefikhub.cli._bench_measure import watched_loop
-from traefikhub.cli._bench_run import Stopped, until_told_to_stop
+from traefikhub.cli._bench_run import Stopped, removal, until_told_to_stop
 from traefikhub.cli._bench_values import Burst, Machine, Result, Table, Times, seconds_of
 from traefikhub.cli._bench_verdict import summary, verdict
 from traefikhub.stores import StoreUnavailable
@@ -309,9 +310,20 @@ def test_a_store_that_goes_down_meanwhile(place: Place, tmp_path: Path) -> None:
             server.stop()
             _, err = process.communicate(timeout=90)
     assert process.returncode == 1
-    assert "traefik-scratch-" in err  # what is to be deleted by hand
+    assert re.search("^    etcdctl del --prefix traefik-scratch-[0-9a-f]{8}/$", err, re.MULTILINE)
     assert server.endpoint in err
     assert "Traceback" not in err
+
+
+@pytest.mark.parametrize(
+    ("provider", "told"),
+    [
+        ("consul", "    consul kv delete -recurse 'my hub-scratch-1/'"),
+        ("redis", "delete all keys that begin with my hub-scratch-1/"),
+    ],
+)
+def test_how_to_delete_what_is_left(provider: str, told: str) -> None:
+    assert removal(provider, "my hub-scratch-1/").endswith(told)
 
 
 def test_a_store_that_is_down(place: Place) -> None:

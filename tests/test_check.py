@@ -142,6 +142,15 @@ def certificate(directory: Path, days: int) -> str:
     )
 
 
+@pytest.fixture(autouse=True)
+def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A place for trials of this test's own: others run side by side."""
+    place = tmp_path / "temporary"
+    place.mkdir()
+    monkeypatch.setenv("TMPDIR", str(place))
+    monkeypatch.setattr(tempfile, "tempdir", str(place))
+
+
 def files_of(directory: Path) -> set[str]:
     return {str(path) for path in directory.rglob("*")}
 

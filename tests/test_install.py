@@ -485,7 +485,7 @@ def test_a_traefik_that_the_proxy_refuses_is_pointed_out(mirror: Mirror, out: Pa
         (["traefik", "--base-url", "mirror.example"], "no address such as https://"),
         (["traefik", "--sha256", "abc"], "64 hexadecimal digits"),
         (["traefik", "--from", "x", "--base-url", "https://mirror.example"], "leave --base-url"),
-        (["traefik", "--timeout", "0"], "--timeout"),
+        *((["traefik", "--timeout", x], "--timeout") for x in ("0", "nan", "inf", "1e11")),
     ],
 )
 def test_a_command_line_that_makes_no_sense(arguments: list[str], word: str) -> None:
@@ -629,6 +629,14 @@ def test_from_https_to_http_is_refused(mirror: Mirror, secure: Mirror, out: Path
     assert not mirror.asked
 
 
+@pytest.mark.parametrize("target", ["file:///etc/passwd?X=secret", "http://[?X=secret"])
+def test_a_redirect_to_what_is_no_web_address(mirror: Mirror, out: Path, target: str) -> None:
+    mirror.answers[f"/v{VERSION}/{NAME}"] = (302, {"Location": target}, b"")
+    result = run("traefik", "-o", out, "--base-url", mirror.url)
+    refused(result, out, f"{NAME} redirects to", "no web address", "--from FILE")
+    assert "secret" not in result.output
+
+
 def test_over_https_all_is_well(secure: Mirror, out: Path) -> None:
     result = run("traefik", "-o", out, "--base-url", secure.url)
     installed(result, out)
@@ -694,6 +702,7 @@ HTML = b"<!DOCTYPE html><title>Log in</title>"
         (NAME, (418, {}, b""), ["418", "--base-url"]),
         (NAME, (502, {}, HTML), ["answers 502", "5 times in a row"]),
         (NAME, (206, {}, GOOD), ["206"]),
+        (NAME, (200, {"Content-Length": str(10**12)}, GOOD), ["more than 1073741824 bytes"]),
         (SUMS, (200, {}, HTML), ["no checksum", "It is a web page", "--sha256"]),
         (SUMS, (200, {}, b"\xff\0"), ["no checksum of", NAME, "--sha256"]),
         (SUMS, (200, {}, b"x" * 2_000_000), ["far too long"]),
@@ -715,8 +724,30 @@ def test_what_a_server_says_can_not_command_the_terminal(mirror: Mirror, out: Pa
     assert "\x1b" not in result.output
 
 
+@pytest.mark.parametrize("length", ["²", "9" * 5000])
+def test_a_length_that_is_no_number(mirror: Mirror, out: Path, length: str) -> None:
+    mirror.answers[f"/v{VERSION}/{NAME}"] = (200, {"Content-Length": length}, GOOD)
+    installed(run("traefik", "-o", out, "--base-url", mirror.url), out)
+
+
+def test_a_download_without_an_end(
+    mirror: Mirror, out: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("traefikhub.install._download._LONGEST", 100_000)
+    mirror.answers[f"/v{VERSION}/{NAME}"] = (200, {"Content-Length": "?"}, GOOD)
+    result = run("traefik", "-o", out, "--base-url", mirror.url)
+    refused(result, out, "more than 100000 bytes", "--base-url")
+    assert not list(cache.iterdir())
+
+
 def test_an_archive_is_not_unpacked_on_the_way(mirror: Mirror, out: Path) -> None:
     mirror.squeezes, mirror.ranges = True, False
+    installed(run("traefik", "-o", out, "--base-url", mirror.url), out)
+
+
+def test_a_server_that_calls_it_a_tar_in_gzip(mirror: Mirror, out: Path) -> None:
+    headers = {"Content-Encoding": "gzip", "Content-Type": "application/x-tar"}
+    mirror.answers[f"/v{VERSION}/{NAME}"] = (200, headers, GOOD)
     installed(run("traefik", "-o", out, "--base-url", mirror.url), out)
 
 
@@ -771,6 +802,31 @@ def test_an_archive_that_is_not_there(out: Path) -> None:
     missing = out.parent / "missing.tar.gz"
     refused(run("traefik", "-o", out, "--from", missing), out, "No such file", "--from")
     refused(run("traefik", "-o", out, "--from", out, "--sha256", "1" * 64), out, "Is a directory")
+    os.mkfifo(missing)
+    ended = outside("traefik", "-o", out, "--from", missing)
+    refused(ended, out, f"{missing} is no plain file")
+
+
+def damaged_lzma() -> bytes:
+    """A zip whose program can't be unpacked."""
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_LZMA) as made:
+        made.writestr("traefik", script())
+    whole = packed.getvalue()
+    return whole[:60] + b"\xff" * 1000 + whole[1060:]
+
+
+def no_sparse_file() -> bytes:
+    """A tar.gz with a header that no number can be read from."""
+    packed = io.BytesIO()
+    info = tarfile.TarInfo("traefik")
+    info.pax_headers = {"GNU.sparse.map": "one,two"}
+    with tarfile.open(fileobj=packed, mode="w:gz", format=tarfile.PAX_FORMAT) as tar:
+        tar.addfile(info)
+    return packed.getvalue()
+
+
+DAMAGED_LZMA, NO_SPARSE_FILE = damaged_lzma(), no_sparse_file()
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the header of a Linux program")
@@ -803,6 +859,8 @@ def test_a_program_for_another_processor(out: Path) -> None:
         (zip_of(("traefik", b"/bin/sh", stat.S_IFLNK | 0o777)), ["link or a directory"]),
         (zip_of(("../traefik", script(), 0)), ["leads out of it"]),
         (zip_of(("x/README", b"", 0)), ["lacks traefik"]),
+        (DAMAGED_LZMA, ["damaged", "Download it again"]),
+        (NO_SPARSE_FILE, ["damaged", "Download it again"]),
         (tar_of(("traefik", b"\0\1\2")), ["doesn't run here"]),
         (tar_of(("traefik", b"#!/bin/sh\necho I am nginx; exit 3\n")), ["I am nginx", "code 3"]),
     ],
@@ -812,11 +870,10 @@ def test_a_bad_archive(out: Path, archive: bytes, words: list[str]) -> None:
     refused(offline(out, archive), out, *words)
 
 
-def test_another_version_than_the_one_asked_for(mirror: Mirror, out: Path, cache: Path) -> None:
+def test_another_version_than_the_one_asked_for(mirror: Mirror, out: Path) -> None:
     mirror.add(TRAEFIK, VERSION, tar_of(("traefik", script("3.7.0"))))
     result = run("traefik", "-o", out, "--base-url", mirror.url)
     refused(result, out, f"holds traefik 3.7.0, not {VERSION}", "--version")
-    assert not list(cache.iterdir())
     refused(offline(out, GOOD, "--version", "3.7.0"), out, f"holds traefik {VERSION}, not 3.7.0")
     refused(offline(out, tar_of(("traefik", script("3.7.0"))), name=NAME), out, "holds traefik")
 
@@ -828,6 +885,10 @@ def test_a_file_where_the_directory_should_be(out: Path) -> None:
     result = offline(out, GOOD, "-o", out / "traefik")
     refused(result, out, f"{out / 'traefik'} is a file, not a directory", "--output DIR")
     refused(offline(out, GOOD, "-o", out / "traefik" / "x"), out, "is a file, not a directory")
+    link = out.parent / "link"
+    link.symlink_to("nowhere")
+    result = offline(out, GOOD, "-o", link)
+    refused(result, out, f"{link} is a link to nowhere, which doesn't exist", "--output DIR")
 
 
 def test_a_directory_where_the_program_should_be(out: Path) -> None:
@@ -856,7 +917,7 @@ def test_a_new_directory_is_not_left_behind_empty(out: Path) -> None:
     assert (new / "traefik").exists()
 
 
-def outside(*arguments: str | Path, prepare: Callable[[], None]) -> Ended:
+def outside(*arguments: str | Path, prepare: Callable[[], None] | None = None) -> Ended:
     """In a process of its own, which is held short."""
     ended = subprocess.run(
         [sys.executable, "-m", "traefikhub.install", *arguments],
@@ -865,6 +926,7 @@ def outside(*arguments: str | Path, prepare: Callable[[], None]) -> Ended:
         text=True,
         check=False,
         preexec_fn=prepare,
+        timeout=60,
     )
     return Ended(ended.returncode, ended.stdout)
 
@@ -918,6 +980,50 @@ def test_the_user_loses_patience(mirror: Mirror, out: Path, cache: Path) -> None
     mirror.silent.set()
     installed(run("traefik", "-o", out, "--base-url", mirror.url), out)
     assert mirror.ranges_of(NAME) == ["", "bytes=49152-"]
+
+
+WAITS_ONCE = f"""#!/bin/sh
+runs=$(dirname $0)/../runs
+[ -e $runs ] || {{ touch $runs; exec sleep 30; }}
+echo 'Version: {VERSION}'
+""".encode()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_once_all_is_downloaded(
+    mirror: Mirror, out: Path, cache: Path, number: signal.Signals
+) -> None:
+    """What was unpacked is removed, and what was downloaded kept."""
+    mirror.add(TRAEFIK, VERSION, tar_of(("traefik", WAITS_ONCE)))
+    install = [sys.executable, "-m", "traefikhub.install", "traefik"]
+    started = subprocess.Popen([*install, f"--output={out}", f"--base-url={mirror.url}"])
+    wait_until((out.parent / "runs").exists, "the new program to be tried")
+    for _ in range(2):  # the second one changes nothing
+        started.send_signal(number)
+    assert started.wait(10) == 130
+    assert [each.name for each in out.iterdir()] == ["traefik"]
+    assert (out / "traefik").read_bytes() == OLD
+    (part,) = cache.iterdir()
+    size = part.stat().st_size
+    mirror.asked.clear()
+    installed(run("traefik", "-o", out, "--base-url", mirror.url), out, WAITS_ONCE)
+    assert mirror.ranges_of(NAME) == [f"bytes={size}-"]
+    assert not list(cache.iterdir())
+
+
+def test_what_a_killed_call_left_is_removed(out: Path) -> None:
+    left, fresh, other = (
+        out / name
+        for name in (".traefik.abcd1234.new", ".traefik.abcd5678.new", ".etcd.abcd1234.new")
+    )
+    for each in (left, fresh, other):
+        each.touch()
+    for each in (left, other):
+        os.utime(each, (0, 0))
+    assert offline(out, GOOD).exit_code == 0
+    assert not left.exists()
+    assert fresh.exists()  # of one that is at work perhaps
+    assert other.exists()
 
 
 def test_two_at_once(mirror: Mirror, out: Path, cache: Path) -> None:

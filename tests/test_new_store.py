@@ -228,6 +228,7 @@ def test_names(name: str, distribution: str, module: str, class_name: str) -> No
         ("x" * 25, "24 characters at most"),
         ("traefikhub-mongo", "leave away 'traefikhub-'"),
         ("traefikhub_mongo", "'mongo', for example"),
+        ("testing", "TestingStore, which pytest takes for tests"),
     ],
 )
 def test_a_bad_name(here: Path, name: str, told: str) -> None:
@@ -271,6 +272,17 @@ def test_a_file_in_the_way(here: Path) -> None:
     assert result.exit_code == 1
     assert "taken is there already, and no directory" in result.output
     assert (here / "taken").read_text() == "mine"
+
+
+@pytest.mark.parametrize("leads_to", ["directory", "nowhere"])
+def test_a_link_is_not_followed(here: Path, leads_to: str) -> None:
+    (here / "directory").mkdir()
+    (here / "link").symlink_to(leads_to)
+    result = new_store(NAME, "--output", "link")
+    assert result.exit_code == 1
+    assert "link is a symbolic link" in result.output
+    assert "--output" in result.output
+    assert not list((here / "directory").iterdir())
 
 
 @pytest.mark.parametrize("output", ["not/there", "taken/below"])

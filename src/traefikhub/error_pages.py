@@ -43,6 +43,10 @@ _PLAIN: Final = "traefikhub__plain-error"
 _HEADERS: Final = "traefikhub__error-page-headers"
 _PATIENCE: Final = "10s"
 
+_NO_COOKIE: Final = " "
+"""Becomes an empty ``Set-Cookie`` in the place of all; browsers ignore it. An empty text would
+remove the header, but Traefik's redis provider passes over empty texts."""
+
 # Sec-Fetch-Mode is there over https and on loopback only, so that Accept must tell most.
 _OPENS_A_PAGE: Final = (
     'HeaderRegexp("Accept", "(?i)text/html")'
@@ -95,7 +99,9 @@ def error_page_records(pages: HubPages) -> Records:
         # The page is nobody's in particular. Its cookie would take the place of one that belongs
         # to an open page of the Hub, whose next click would fail for a wrong _xsrf.
         _HEADERS: {
-            "headers": {"customResponseHeaders": {"Set-Cookie": "", "Cache-Control": "no-store"}}
+            "headers": {
+                "customResponseHeaders": {"Set-Cookie": _NO_COOKIE, "Cache-Control": "no-store"}
+            }
         },
     }
     services: dict[str, Document] = {

@@ -8,6 +8,7 @@ import pytest
 
 from traefikhub.error_pages import ROOTS, HubPages, error_page_records, root_routers
 from traefikhub.stores import Batch, Key
+from traefikhub.stores._layout import keys_of
 from traefikhub.table import Route, Table
 from traefikhub.tree import RouteTree
 
@@ -60,6 +61,12 @@ def test_the_records_make_a_valid_batch_and_name_only_each_other() -> None:
         named = document.get("middlewares", [])
         assert isinstance(named, list)
         assert set(map(str, named)) <= names["http/middlewares"], key
+
+
+def test_no_value_is_empty() -> None:
+    """Traefik's redis provider passes over such keys, so that its store refuses them."""
+    for key, document in {**root_routers("http", PAGES), **error_page_records(PAGES)}.items():
+        assert "" not in keys_of(key, document).values(), key
 
 
 @pytest.mark.parametrize("count", [3, 100])

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from traefikhub.cli._scratch import NoPlace, scratch_place
 from traefikhub.stores import (
     Batch,
     Key,
@@ -75,6 +76,11 @@ def test_the_store_stands_on_the_public_interface_alone() -> None:
         ),
         ({"prefix": "hub[1]"}, r"prefix = 'hub\[1\]' holds"),
         ({"prefix": "hub*"}, "patterns"),
+        ({"prefix": "hub\udcff"}, r"c\.RedisStore\.prefix holds .* no Unicode"),
+        ({"username": "\udcff", "password": PASSWORD}, r"c\.RedisStore\.username holds"),
+        ({"password": f"{PASSWORD}\udcff"}, r"c\.RedisStore\.password holds"),
+        ({"url": f"redis://{PASSWORD}\udcff/0"}, r"c\.RedisStore\.url holds"),
+        ({"url": "rediss://a", "ca_cert": "\udcff"}, r"c\.RedisStore\.ca_cert holds"),
     ],
 )
 async def test_options_that_make_no_sense(given: dict[str, Any], complaint: str) -> None:
@@ -159,6 +165,9 @@ def test_the_readme_has_the_rules_that_are_tested() -> None:
     readme = HERE.parent / "README.md"
     if not readme.exists():
         pytest.skip("the README is not here: these tests were copied elsewhere")
+    own = RedisStore().scratch_prefix("x")
+    more = f"ACL SETUSER traefikhub '~{own}*' '&__keyspace*:{own}*'"
+    assert more in readme.read_text()
     found = re.search(
         r"ACL SETUSER traefikhub on '>PASSWORD' \\\n(.*?)\n```", readme.read_text(), re.S
     )
@@ -194,6 +203,31 @@ async def test_every_right_is_needed(server: RedisServer, prefix: str, missing: 
 
     with pytest.raises(StoreUnavailable, match="lacks a right"):
         await use()
+
+
+@pytest.mark.parametrize("prefix", ["hub", "scratch", "s", "try/hub"])
+async def test_a_place_to_try_the_store(server: RedisServer, prefix: str) -> None:
+    """As ``traefikhub check`` and ``bench`` do. It needs the rights that the README has for it."""
+    its = options(server, f"{prefix}-{server.kind}")
+    scratch = RedisStore(**its).scratch_prefix("x1")
+    assert scratch == RedisStore(**its).scratch_prefix("x2")
+    assert not scratch.startswith(its["prefix"])
+    user = its["username"]
+    with pytest.raises(StoreUnavailable, match="lacks a right") as caught:
+        await RedisStore(**its | {"prefix": scratch}).open()
+    assert f"ACL SETUSER {user} '~{scratch}*' '&__keyspace*:{scratch}*'" in str(caught.value)
+    server.do("ACL", "SETUSER", user, f"~{scratch}*", f"&__keyspace*:{scratch}*")
+    async with opened(**its) as live:
+        await live.apply(batch(1, "here"))
+        before = server.dump()
+        async with scratch_place(RedisStore(**its)) as place:
+            async with place.store as store:
+                await store.apply(Batch(1, routes(3)))
+            assert server.dump() != before
+            with pytest.raises(NoPlace, match=f"below {scratch}/ already"):
+                async with scratch_place(RedisStore(**its)):
+                    pass
+        assert server.dump() == before
 
 
 @pytest.mark.usefixtures("newer_kind")
@@ -297,11 +331,13 @@ async def test_a_cluster(tmp_path: Path, newer_kind: str) -> None:
                 await RedisStore(url=server.url).open()
 
 
-async def test_a_cache(own_server: RedisServer) -> None:
+async def test_a_cache(own_server: RedisServer, caplog: pytest.LogCaptureFixture) -> None:
     its = options(own_server, "hub")
-    own_server.do("CONFIG", "SET", "maxmemory-policy", "allkeys-lru")
     async with opened(**its):
-        pass  # without a limit it evicts nothing
+        assert "maxmemory" not in caplog.text
+    own_server.do("CONFIG", "SET", "maxmemory-policy", "allkeys-lru")
+    async with opened(**its):  # without a limit it evicts nothing
+        assert "CONFIG SET maxmemory-policy noeviction" in caplog.text
     own_server.do("CONFIG", "SET", "maxmemory", "100mb")
     with pytest.raises(StoreError, match="CONFIG SET maxmemory-policy noeviction"):
         await RedisStore(**its).open()

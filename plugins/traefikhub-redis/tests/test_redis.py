@@ -331,6 +331,40 @@ async def test_not_intact_when_others_wrote(
             assert await store.intact() == (command not in ("FLUSHALL", "DEL hub/jupyterhub/owner"))
 
 
+async def test_not_intact_when_a_key_has_expired(own_server: RedisServer) -> None:
+    """To redis, that is no change; only that somebody gave it an end."""
+    async with opened(**options(own_server, "hub")) as store:
+        await store.load()
+        await store.apply(batch(1, "first"))
+        own_server.do("PEXPIRE", f"hub/{ROUTES}/first", "1500")
+        assert await names(store) == {"first"}
+        assert await store.intact()
+        await anyio.to_thread.run_sync(
+            wait_until, lambda: not own_server.do("EXISTS", f"hub/{ROUTES}/first"), "its end"
+        )
+        assert not await store.intact()
+        assert await names(store) == set()
+        assert await store.intact()
+
+
+async def test_not_intact_when_redis_has_evicted(own_server: RedisServer) -> None:
+    async with opened(**options(own_server, "hub")) as store:
+        await store.load()
+        await store.apply(Batch(1, records := routes(500)))
+        own_server.do("CONFIG", "SET", "maxmemory-policy", "allkeys-random")
+        used = own_server.do("INFO", "memory").decode().partition("used_memory:")[2].split()[0]
+        assert await store.intact()
+        own_server.do("CONFIG", "SET", "maxmemory", str(int(used) - 200_000))
+        await anyio.to_thread.run_sync(
+            wait_until,
+            lambda: b"evicted_keys:0\r" not in own_server.do("INFO", "stats"),
+            "an eviction",
+        )
+        own_server.do("CONFIG", "SET", "maxmemory", "0")
+        assert not await store.intact()
+        assert (await store.load()).records != records
+
+
 async def test_not_intact_after_a_restart(own_server: RedisServer) -> None:
     async with opened(**options(own_server, "hub")) as store:
         await store.load()
@@ -360,6 +394,40 @@ async def test_what_is_no_text_is_passed_over(server: RedisServer, prefix: str) 
         assert (await store.load()).records == {}
         await store.apply(batch(1, "theirs"))
         assert await names(store) == {"theirs"}
+
+
+@pytest.mark.parametrize("key", ["transaction", "owner"])
+@pytest.mark.parametrize("what", ["bytes", "list"])
+async def test_strange_keys_of_the_stores_own(own_server: RedisServer, key: str, what: str) -> None:
+    """They are put right, whoever runs, and a Hub starts."""
+    its = options(own_server, "hub")
+    name = f"hub/jupyterhub/{key}"
+
+    def spoil() -> None:
+        own_server.delete(name)
+        if what == "bytes":
+            own_server.put(name, b"\xff\xfe\n")
+        else:
+            own_server.do("RPUSH", name, "a", "b")
+
+    async with opened(**its) as store:
+        await store.apply(batch(1, "first"))
+    spoil()
+    async with opened(**its) as store:
+        await store.apply(batch(2, "second"))
+        assert await names(store) == {"first", "second"}
+        own = own_server.dump()[name]
+        assert own.isascii()
+        spoil()
+        assert not await store.intact()
+        await store.load()
+        if (key, what) == ("owner", "bytes"):  # somebody wrote it
+            with pytest.raises(FencedError, match=r"c\.RedisStore\.prefix"):
+                await store.apply(batch(3, "third"))
+            return
+        await store.apply(batch(3, "third"))
+        assert await names(store) == {"first", "second", "third"}
+        assert own_server.dump()[name].isascii()
 
 
 async def test_bytes_that_are_no_unicode(server: RedisServer, prefix: str) -> None:

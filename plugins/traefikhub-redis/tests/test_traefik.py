@@ -203,6 +203,40 @@ async def test_traefik_goes_on_when_redis_is_back(own_server: RedisServer, backe
             await in_thread(running.wait_for, 3)
 
 
+async def test_trying_the_store_beside_a_hub_disturbs_nobody(
+    own_server: RedisServer, backend: str
+) -> None:
+    """Traefik hears of all that begins with its prefix, and would read while the Hub writes."""
+    its = options(own_server, "hub")
+    scratch = RedisStore(**its).scratch_prefix("x")
+    own_server.do("ACL", "SETUSER", "hub", f"~{scratch}*", f"&__keyspace*:{scratch}*")
+    async with opened(**its) as store, opened(**its | {"prefix": scratch}) as other:
+        await store.apply(Batch(1, routes(300, backend)))
+        with run_traefik(store) as running:
+            await in_thread(running.wait_for, 1)
+            await anyio.sleep(0.5)  # at its start it reads three times
+            before, dead = own_server.calls("mget"), []
+            readings = own_server.calls("scan")
+
+            async def measure() -> None:
+                for generation in range(1, 1000):
+                    await other.apply(Batch(generation, routes(generation % 20 + 1, backend)))
+                    await anyio.sleep(0.01)
+
+            async with anyio.create_task_group() as group:
+                group.start_soon(measure)
+                await anyio.sleep(0.5)
+                assert own_server.calls("scan") == readings
+                for number in range(301, 331):
+                    await store.apply(Batch(number, routes(number, backend)))
+                    await in_thread(running.wait_for, number)
+                    if (await in_thread(running.ask, f"/user/u{number - 1}/"))[0] != 200:
+                        dead.append(number)
+                group.cancel_scope.cancel()
+            assert not dead
+            assert own_server.calls("mget") > before
+
+
 # --- the whole -----------------------------------------------------------------------------------
 
 

@@ -8,7 +8,7 @@ from typing import Final, NoReturn
 import click
 
 from traefikhub import __version__
-from traefikhub.cli._commands import Commands
+from traefikhub.cli._commands import HELP, Commands
 from traefikhub.cli._screen import tell
 from traefikhub.stores import StoreError
 from traefikhub.traefik import TraefikError
@@ -33,7 +33,7 @@ _MODULES: Final = {
 @click.command(
     cls=Commands,
     modules=_MODULES,
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    context_settings={**HELP, "max_content_width": 100},
 )
 @click.version_option(__version__, "-V", "--version", message="%(prog)s %(version)s")
 def cli() -> None:

@@ -44,7 +44,9 @@ def command(hub: Hub, routes: tuple[int, ...], quick: bool, as_json: bool) -> No
     A Traefik and a proxy of their own are started beside the Hub's, on free ports of this machine,
     with routes in a scratch place of the same store: below PREFIX-scratch-… on its server, or in a
     directory beside the routes file. The Hub may run meanwhile; its routes are not touched, but
-    all shares the machine. Everything is removed at the end, also after Ctrl-C.
+    all shares the machine. Everything is removed at the end, also after Ctrl-C, SIGTERM or SIGHUP.
+    In the first seconds, while the configuration is read, these end it at once: nothing has been
+    written or started by then.
     """
     proxy = hub.proxy()
     with progress_bar() as bar:

@@ -10,6 +10,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
+from shlex import quote
 from typing import TypeVar
 
 import anyio
@@ -19,13 +20,13 @@ from traefikhub import __version__
 from traefikhub.cli._bench_hub import running_hub, throttle_of, what_differs
 from traefikhub.cli._bench_measure import Amount, Phase, fill, of_disk, of_store, of_table
 from traefikhub.cli._bench_values import Machine, Result, seconds_of
-from traefikhub.cli._scratch import scratch_place
+from traefikhub.cli._scratch import NotRemoved, Place, scratch_place
 from traefikhub.session import SessionSettings
 from traefikhub.stores import InstalledStore, RouteStore, in_thread, installed_stores
 from traefikhub.traefik import find_traefik, require_supported, version_of
 from traefikhub.traefik.checks import check_duration
 
-__all__ = ["Stopped", "measure", "until_told_to_stop"]
+__all__ = ["Stopped", "measure", "removal", "until_told_to_stop"]
 
 _T = TypeVar("_T")
 
@@ -59,7 +60,7 @@ async def measure(
     check_duration(throttle)
     machine = await in_thread(_machine)
     versions = await in_thread(_versions, settings, store_name)
-    async with scratch_place(settings.store) as place:
+    async with _scratch(settings.store) as place:
         result = Result(
             versions=versions,
             machine=machine,
@@ -88,6 +89,35 @@ async def measure(
                 result.tables.append(await of_table(hub, size, amount, phase))
     result.seconds = time.monotonic() - began
     return result
+
+
+@asynccontextmanager
+async def _scratch(store: RouteStore) -> AsyncIterator[Place]:
+    """As ``scratch_place``; an error at its end says what deletes what is left."""
+    place: Place | None = None
+    try:
+        async with scratch_place(store) as place:
+            yield place
+    except NotRemoved as error:
+        if place is None or place.directory:
+            raise
+        raise NotRemoved(f"{error}\n{removal(store.provider_name, place.name)}") from error
+
+
+def removal(provider: str, below: str) -> str:
+    """What to do about keys that are left.
+
+    Args:
+        provider: Traefik's name for the kind of server.
+        below: what they begin with, and nobody else's.
+    """
+    commands = {"etcd": "etcdctl del --prefix", "consul": "consul kv delete -recurse"}
+    if provider not in commands:
+        return f"Once the server is back, delete all keys that begin with {below}"
+    return (
+        "Once the server is back, with its address and a user who may write there:\n"
+        f"    {commands[provider]} {quote(below)}"
+    )
 
 
 @asynccontextmanager

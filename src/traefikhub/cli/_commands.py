@@ -9,13 +9,20 @@ from typing import Any, Final
 
 import click
 
-__all__ = ["Commands", "HubCommand", "traits_of"]
+__all__ = ["HELP", "Commands", "HubCommand", "traits_of"]
 
 _TRAIT: Final = re.compile(r"--[A-Z]\w*(\.\w+)+(=.*)?", re.ASCII | re.DOTALL)
 
 
+HELP: Final = {"help_option_names": ["-h", "--help"]}
+"""The context's settings of every command."""
+
+
 class HubCommand(click.Command):
     """A subcommand that reads a hub's configuration."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **{"context_settings": dict(HELP), **kwargs})
 
 
 class Commands(click.Group):

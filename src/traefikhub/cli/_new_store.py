@@ -15,6 +15,7 @@ import click
 
 import traefikhub.stores
 from traefikhub import __version__
+from traefikhub.cli._commands import HELP
 from traefikhub.cli._screen import show_text
 from traefikhub.stores import installed_stores
 
@@ -57,7 +58,7 @@ class Names:
         return "".join(word[:1].upper() + word[1:] for word in words) + "Store"
 
 
-@click.command(epilog="Example: traefikhub new-store mongo")
+@click.command(epilog="Example: traefikhub new-store mongo", context_settings=HELP)
 @click.argument("name")
 @click.option(
     "--kind",
@@ -98,6 +99,11 @@ def _checked(name: str) -> str:
         if name.startswith("traefikhub-"):
             raise click.UsageError(
                 f"NAME {name!r}: leave away 'traefikhub-', which the package's name gets anyway"
+            )
+        if (named := Names(name).class_name).startswith("Test"):
+            raise click.UsageError(
+                f"NAME {name!r}: the class would be {named}, which pytest takes for tests. Choose "
+                "another name"
             )
         return name
     likely = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-").removeprefix("traefikhub-")
@@ -175,7 +181,12 @@ def _write(target: Path, rendered: dict[Path, str]) -> None:
         ClickException: the place is taken.
         OSError: it can't be written.
     """
-    if target.is_symlink() or (target.exists() and not target.is_dir()):
+    if target.is_symlink():
+        raise click.ClickException(
+            f"{target} is a symbolic link. Nothing was written; give the directory itself, or "
+            "another place, with --output"
+        )
+    if target.exists() and not target.is_dir():
         raise click.ClickException(f"{target} is there already, and no directory")
     was_there = target.exists()
     if was_there and any(target.iterdir()):

@@ -65,8 +65,7 @@ async def scratch_place(store: RouteStore) -> AsyncIterator[Place]:
 
 @asynccontextmanager
 async def _prefix(store: KeyValueStore) -> AsyncIterator[Place]:
-    # Not elsewhere: a user of etcd may write what begins with the prefix, and no more.
-    own, scratch = store.prefix, f"{store.prefix}-scratch-{secrets.token_hex(4)}"
+    own, scratch = store.prefix, store.scratch_prefix(secrets.token_hex(4))
     try:
         store.prefix = scratch
     except TraitError as error:
@@ -82,8 +81,11 @@ async def _prefix(store: KeyValueStore) -> AsyncIterator[Place]:
         raise type(error)(
             f"{error}\n(It was to be measured below {scratch}/, beside {own}/.)"
         ) from error
-    if taken or store.prefix != scratch:  # all that is there will be deleted
-        raise NoPlace(f"{type(store).__name__} has something below {scratch}/ already")
+    if taken or own == scratch or store.prefix != scratch:  # all that is there will be deleted
+        raise NoPlace(
+            f"{type(store).__name__} has something below {scratch}/ already. If nobody tries or "
+            "measures the store just now, somebody was killed when they did: delete all keys there"
+        )
     try:
         yield Place(f"{scratch}/", store, None)
     finally:

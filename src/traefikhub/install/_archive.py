@@ -6,7 +6,6 @@ import gzip
 import stat
 import tarfile
 import zipfile
-import zlib
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from pathlib import PurePosixPath
@@ -16,15 +15,6 @@ from traefikhub.install._errors import InstallError
 
 __all__ = ["head_of", "unpack"]
 
-_DAMAGED: Final = (
-    EOFError,
-    NotImplementedError,  # a kind of compression that zipfile doesn't know
-    OSError,
-    RuntimeError,  # an encrypted zip
-    tarfile.TarError,
-    zipfile.BadZipFile,
-    zlib.error,
-)
 _CHUNK: Final = 1024 * 1024
 _DEEP: Final = 2
 """Components of a program's path: ``traefik``, ``etcd-v3.6.16-linux-amd64/etcd``."""
@@ -71,7 +61,11 @@ def unpack(
             missing.remove(name)
             with entry.open() as content:
                 take(name, content, entry.size)
-    except _DAMAGED as error:
+    except InstallError:
+        raise
+    # What they raise for a damaged file has no root: OSError, zlib.error, LZMAError, ValueError for
+    # a header of tar, RuntimeError for a zip that is encrypted, and so on.
+    except Exception as error:
         raise InstallError(
             f"the archive is damaged ({str(error) or type(error).__name__}). Download it again."
         ) from error

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from types import FrameType
+from typing import Any, NoReturn
 from urllib.parse import urlsplit
 
 import click
@@ -39,6 +43,8 @@ __all__ = ["command"]
 _OLDEST = (3, 6, 7)
 """Of Traefik, that the proxy starts."""
 
+_LONGEST_SILENCE = 3600
+
 
 def _checked(check: Callable[[str], str]) -> Callable[..., str]:
     def callback(ctx: click.Context, param: click.Parameter, value: str) -> str:
@@ -59,6 +65,12 @@ def _web_address(url: str) -> str:
     if not usable:
         raise ValueError("it is no address such as https://mirror.example/traefik")
     return url
+
+
+def _silence(ctx: click.Context, param: click.Parameter, value: float) -> float:
+    if not 0 < value <= _LONGEST_SILENCE:  # as is nan, too
+        raise click.BadParameter(f"it is more than 0 and at most {_LONGEST_SILENCE}")
+    return value
 
 
 @click.command(
@@ -105,7 +117,8 @@ def _web_address(url: str) -> str:
 @click.option("--force", is_flag=True, help="Even if that version is there already.")
 @click.option(
     "--timeout",
-    type=click.FloatRange(0, min_open=True),
+    type=float,
+    callback=_silence,
     default=Patience.silence,
     show_default=True,
     metavar="SECONDS",
@@ -130,7 +143,8 @@ def command(
     then does it take its place. A program that runs goes on with the old file. A download that
     breaks off goes on the next time.
 
-    Exit codes: 0 it is there; 1 it failed, and all is as it was; 2 the command line makes no sense.
+    Exit codes: 0 it is there; 1 it failed, and all is as it was; 2 the command line makes no sense;
+    130 it was stopped.
     """
     if archive and base_url:
         raise click.UsageError("--from FILE downloads nothing; leave --base-url away")
@@ -156,7 +170,7 @@ def command(
         bar.console.print(_printable(text))
 
     try:
-        with bar:
+        with _signals(), bar:
             found = install(wish, report=report, say=say)
     except (InstallError, OSError) as error:
         raise click.ClickException(_printable(f"{error} Nothing was installed.")) from error
@@ -166,6 +180,33 @@ def command(
         _show(wish, found)
     if wish.project is TRAEFIK and (least := _too_old(found.version)):
         _tell(f"Note: traefikhub needs Traefik {least} or later; it won't start this one")
+
+
+@contextmanager
+def _signals() -> Iterator[None]:
+    """Every signal that ends programs is a KeyboardInterrupt, so that all is tidied up behind it.
+    A second one changes nothing."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # nobody but the main thread gets signals
+        return
+    earlier = {
+        each: handler
+        for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+        if (handler := signal.getsignal(each)) not in (signal.SIG_IGN, None)  # as under nohup
+    }
+
+    def stop(number: int, frame: FrameType | None) -> NoReturn:
+        for each in earlier:
+            signal.signal(each, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
+    try:
+        for each in earlier:
+            signal.signal(each, stop)
+        yield
+    finally:
+        for each, handler in earlier.items():
+            signal.signal(each, handler)
 
 
 def _bar() -> Progress:

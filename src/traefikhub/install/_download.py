@@ -12,6 +12,7 @@ from typing import BinaryIO, Final
 from urllib.parse import urljoin, urlsplit
 
 import requests
+import urllib3.exceptions
 
 from traefikhub.install._errors import InstallError
 
@@ -24,6 +25,11 @@ _CHUNK: Final = 16 * 1024
 """Bytes read at once; of a connection that breaks off, what is left of the last ones is lost."""
 
 _LONG_TEXT: Final = 1024 * 1024
+
+_LONGEST = 1024**3
+"""Bytes that no archive has."""
+
+_NUMBER: Final = "[0-9]{1,18}"
 
 _ENOUGH: Final = 1024 * 1024
 """Bytes after which a broken connection is worth as many tries as the first."""
@@ -58,20 +64,31 @@ class _Dropped(Exception):
 
 
 class _Session(requests.Session):
-    """Follows redirects, but never from https to http."""
+    """Follows redirects, but never from https to http, nor to what is no web server."""
 
     def get_redirect_target(self, resp: requests.Response) -> str | None:
         target = super().get_redirect_target(resp)
-        if target and urlsplit(resp.url).scheme == "https":
-            absolute = urljoin(resp.url, target)
-            if urlsplit(absolute).scheme != "https":
-                resp.close()
-                raise InstallError(
-                    f"{shown(resp.url)} redirects to {shown(absolute)}, which is not encrypted; "
-                    "that was refused. Give another mirror with --base-url, or download the "
-                    "archive by other means and use --from FILE."
-                )
+        if target and (why := _why_not(resp.url, target)):
+            resp.close()
+            raise InstallError(
+                f"{shown(resp.url)} redirects to {why}; that was refused. Give another mirror with "
+                "--base-url, or download the archive by other means and use --from FILE."
+            )
         return target
+
+
+def _why_not(url: str, target: str) -> str:
+    """What is wrong with a redirect; nothing if it may be followed."""
+    try:
+        absolute = urljoin(url, target)
+        parts = urlsplit(absolute)
+        if parts.scheme not in ("http", "https") or not parts.hostname or parts.port == 0:
+            return f"{shown(absolute)}, which is no web address"
+    except ValueError:  # nor can it be shown without what may be secret
+        return "something that is no web address"
+    if urlsplit(url).scheme == "https" and parts.scheme != "https":
+        return f"{shown(absolute)}, which is not encrypted"
+    return ""
 
 
 def download(
@@ -182,9 +199,12 @@ class _Transfer:
                 self._url, headers=headers, stream=True, timeout=(silence, silence)
             ) as response:
                 end = self._begin(response, have)
+                if end is not None and end > _LONGEST:
+                    raise self._endless()
                 if end is not None and self.size() == end:
                     return
-                for chunk in response.iter_content(_CHUNK):
+                # As it is: some servers call a .tar.gz a .tar with "Content-Encoding: gzip".
+                for chunk in response.raw.stream(_CHUNK, decode_content=False):
                     self._write(chunk, end)
         except requests.exceptions.SSLError as error:
             if "CERTIFICATE_VERIFY_FAILED" not in str(error):
@@ -196,7 +216,7 @@ class _Transfer:
         except (
             requests.Timeout,
             requests.ConnectionError,
-            requests.exceptions.ChunkedEncodingError,
+            urllib3.exceptions.HTTPError,  # once the body has begun
         ) as error:
             if isinstance(error, requests.Timeout) or "timed out" in str(error):
                 raise _Dropped(f"silent for {silence:g} s") from error
@@ -207,6 +227,13 @@ class _Transfer:
             ) from error
         if end is not None and self.size() < end:
             raise _Dropped(self._broken(end))
+
+    def _endless(self) -> InstallError:
+        self._empty()
+        return InstallError(
+            f"{shown(self._url)} has more than {_LONGEST} bytes, as no archive of a release has. "
+            "Check --base-url."
+        )
 
     def _broken(self, end: int) -> str:
         return f"broke off after {self.size()} of {end} bytes"
@@ -220,7 +247,8 @@ class _Transfer:
             raise _Dropped("has another file by now")
         if response.status_code == 206 and have:
             found = re.fullmatch(
-                r"bytes (\d+)-\d+/(\d+|\*)", response.headers.get("Content-Range", "")
+                rf"bytes ({_NUMBER})-{_NUMBER}/({_NUMBER}|\*)",
+                response.headers.get("Content-Range", ""),
             )
             if not found or int(found[1]) != have:
                 self._empty()
@@ -236,7 +264,7 @@ class _Transfer:
         mark = response.headers.get("ETag", "")
         self._mark = "" if mark.startswith("W/") else mark
         length = response.headers.get("Content-Length", "")
-        self._end = int(length) if length.isdigit() else None
+        self._end = int(length) if re.fullmatch(_NUMBER, length) else None
         return self._end
 
     def _refused(self, response: requests.Response) -> Exception:
@@ -267,6 +295,8 @@ class _Transfer:
             raise InstallError(
                 f"{no_room(error, where)} (XDG_CACHE_HOME says where downloads are kept)."
             ) from error
+        if self._file.tell() > _LONGEST:
+            raise self._endless()
         self._report("Download", self._file.tell(), end)
 
 
@@ -277,4 +307,5 @@ def _reason(error: BaseException) -> str:
         seen.add(id(error))
         inner = [getattr(error, "reason", None), *error.args, error.__cause__]
         error = next((x for x in inner if isinstance(x, BaseException)), error)
-    return (getattr(error, "strerror", None) or str(error) or type(error).__name__).rstrip(".")
+    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return re.sub(r"\w+://\S+", "the address", text).rstrip(".")

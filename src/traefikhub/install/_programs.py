@@ -5,8 +5,11 @@ from __future__ import annotations
 import errno
 import os
 import platform
+import re
+import stat
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
@@ -21,6 +24,9 @@ from traefikhub.install._releases import Program
 __all__ = ["Staged", "put_in_place", "require_usable", "staged", "version_there"]
 
 _CHUNK: Final = 1024 * 1024
+_STALE: Final = 3600
+"""Seconds after which a file that nobody writes to is what a killed process left."""
+
 _PATIENCE: Final = 60
 """Seconds for a program to say its version. macOS looks a new one over first."""
 
@@ -45,9 +51,10 @@ def require_usable(directory: Path, programs: Sequence[Program]) -> None:
     while not os.path.lexists(existing) and existing != existing.parent:
         existing = existing.parent
     if not existing.is_dir():
-        raise InstallError(
-            f"{existing} is a file, not a directory. Move it away, or give another --output DIR."
-        )
+        what = "a file, not a directory"
+        if existing.is_symlink() and not existing.exists():
+            what = f"a link to {os.readlink(existing)}, which doesn't exist"
+        raise InstallError(f"{existing} is {what}. Move it away, or give another --output DIR.")
     try:
         with tempfile.TemporaryFile(dir=existing):
             pass
@@ -84,6 +91,7 @@ def staged(
     """
     with ExitStack() as stack:
         stack.enter_context(_made(directory))
+        _remove_stale(directory, programs)
         paths: dict[str, Path] = {}
 
         def take(name: str, content: IO[bytes], size: int) -> None:
@@ -133,7 +141,8 @@ def _second_name(path: Path) -> Path | None:
     """Another name for what is there, by which it can be brought back; none for nothing."""
     if not os.path.lexists(path):
         return None
-    with _temporary(path.parent, path.name) as second:
+    # Its end is another: it may become the only one, and is never taken for stale.
+    with _temporary(path.parent, path.name, ".old") as second:
         pass
     try:
         os.link(path, second, follow_symlinks=False)
@@ -159,10 +168,10 @@ def _made(directory: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _temporary(directory: Path, name: str) -> Iterator[Path]:
+def _temporary(directory: Path, name: str, suffix: str = ".new") -> Iterator[Path]:
     """An empty file that only its user may read; removed in the end, if it is still there."""
     try:
-        handle, path = tempfile.mkstemp(prefix=f".{name}.", suffix=".new", dir=directory)
+        handle, path = tempfile.mkstemp(prefix=f".{name}.", suffix=suffix, dir=directory)
     except OSError as error:
         raise InstallError(_unwritable(directory, error)) from error
     os.close(handle)
@@ -170,6 +179,17 @@ def _temporary(directory: Path, name: str) -> Iterator[Path]:
         yield Path(path)
     finally:
         Path(path).unlink(missing_ok=True)
+
+
+def _remove_stale(directory: Path, programs: Sequence[Program]) -> None:
+    """Remove what processes that were killed have left of these programs."""
+    names = "|".join(re.escape(each.name) for each in programs)
+    with suppress(OSError):
+        for path in directory.iterdir():
+            if re.fullmatch(rf"\.({names})\.\w{{8}}\.new", path.name):
+                found = path.lstat()
+                if stat.S_ISREG(found.st_mode) and time.time() - found.st_mtime > _STALE:
+                    path.unlink()
 
 
 def _write(path: Path, name: str, content: IO[bytes], size: int, report: Report) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
+import stat
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -81,10 +82,8 @@ def from_page(
         with _part_file(f"{expected[:16]}-{archive}.part") as file:
             url = f"{folder}/{archive}"
             _fetch(url, file, expected, vouched, patience, report, say)
-            try:
-                yield Verified(file, shown(url), expected, vouched)
-            finally:
-                _empty(file)  # it has served its purpose, or is of no use
+            yield Verified(file, shown(url), expected, vouched)
+            _empty(file)  # it has served its purpose; after an error it is there for the next try
     except Missing as error:
         raise InstallError(
             f"{error}. Check --version {version} (releases: {project.page}) and --base-url, below "
@@ -103,21 +102,14 @@ def from_disk(project: Project, path: Path, *, sha256: str, report: Report) -> I
     Raises:
         InstallError: it can't be read, nobody vouches for it, or it is another.
     """
-    try:
-        file = path.open("rb")
-    except OSError as error:
-        raise InstallError(
-            f"--from {path} can't be read: {error.strerror or error}. Give the archive as it was "
-            "downloaded."
-        ) from error
-    with file:
+    with _opened(path) as file:
         expected, vouched = (
             (sha256, "--sha256") if sha256 else _beside(project, Path(os.path.abspath(path)))
         )
         try:
             found = sha256_of(file, report)
             differs = "" if found == expected else _differs(file, found, expected, vouched)
-        except OSError as error:  # a directory, too, as is seen only now
+        except OSError as error:
             raise InstallError(
                 f"--from {path} can't be read: {error.strerror or error}."
             ) from error
@@ -127,6 +119,25 @@ def from_disk(project: Project, path: Path, *, sha256: str, report: Report) -> I
                 "checksums with it."
             )
         yield Verified(file, str(path), expected, vouched)
+
+
+def _opened(path: Path) -> BinaryIO:
+    """A plain file: a pipe would be waited for."""
+
+    def without_waiting(name: str, flags: int) -> int:
+        return os.open(name, flags | os.O_NONBLOCK)
+
+    advice = "Give the archive as it was downloaded."
+    try:
+        file = open(path, "rb", opener=without_waiting)  # noqa: SIM115 (the caller closes it)
+    except OSError as error:
+        raise InstallError(
+            f"--from {path} can't be read: {error.strerror or error}. {advice}"
+        ) from error
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise InstallError(f"--from {path} is no plain file. {advice}")
+    return file
 
 
 def sha256_of(file: BinaryIO, report: Report) -> str:

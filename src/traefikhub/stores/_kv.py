@@ -187,6 +187,17 @@ class KeyValueStore(RouteStore):
     async def disconnect(self) -> None:
         """Close the client. Idempotent; the server may be gone."""
 
+    def scratch_prefix(self, name: str) -> str:
+        """Another prefix on the same server, to try or measure the store there while a Hub uses
+        ``prefix``. By default one that the same rights cover which cover all that begins with
+        ``prefix``. A server whose Traefik is disturbed by that has another.
+
+        Args:
+            name: some letters and digits, others each time. Without them in it, there is one place
+                for all; who finds something there already is refused.
+        """
+        return f"{self.prefix}-scratch-{name}"
+
     async def erase(self) -> None:
         """Delete every key below the prefix, those of the base class included. For a prefix that
         nobody else uses, of a store that is not open. A server with keys of the store's own that
@@ -388,5 +399,5 @@ def _token_after(owner: str | None) -> str:
 
 def _whose(owner: str) -> str:
     """The process that an owner's token tells of, for people."""
-    found = re.fullmatch(r"(?:.* )?([0-9]+)@(\S+)", owner)
+    found = re.fullmatch(r"(?:.* )?([0-9]+)@([!-~]+)", owner)
     return f", process {found[1]} on {found[2]}," if found else ""

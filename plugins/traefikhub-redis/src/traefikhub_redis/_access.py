@@ -81,6 +81,15 @@ def parse_access(
     Raises:
         StoreError: they make no sense. The message never shows the URL, which may hold a password.
     """
+    for option, value in {
+        "url": url,
+        "username": username,
+        "password": password,
+        "ca_cert": ca_cert,
+        "client_cert": client_cert,
+        "client_key": client_key,
+    }.items():
+        _check_text(option, value)
     form = "redis://host:port/database, or with rediss:// for TLS"
     if "," in url:
         raise StoreError(
@@ -120,6 +129,19 @@ def parse_access(
     )
 
 
+def _check_text(option: str, value: str) -> None:
+    """Refuse what can't be sent, or written for Traefik, without showing it.
+
+    Raises:
+        StoreError: it holds half of a character, as Python makes of bytes that are no UTF-8.
+    """
+    if re.search("[\ud800-\udfff]", value):
+        raise StoreError(
+            f"c.RedisStore.{option} holds something that is no Unicode; is what it was read from "
+            "no UTF-8?"
+        )
+
+
 def check_tls_files(access: Access) -> None:
     """See that they hold certificates and keys.
 
@@ -153,8 +175,9 @@ def check_prefix(prefix: str) -> None:
     other keys, or none.
 
     Raises:
-        StoreError: the prefix holds such a character.
+        StoreError: the prefix holds such a character, or something that is no Unicode.
     """
+    _check_text("prefix", prefix)
     if found := sorted(set(prefix) & set("*?[]\\")):
         raise StoreError(
             f"c.RedisStore.prefix = {prefix!r} holds {' '.join(found)}, which Traefik's redis "

@@ -15,6 +15,11 @@ SETTINGS: Final = ("appendonly", "appendfsync")
 _LOST: Final = {"everysec": "the last second or two", "no": "half a minute"}
 """By ``appendfsync``."""
 
+_NO_EVICTION: Final = (
+    'Mend it by "redis-cli CONFIG SET maxmemory-policy noeviction" and the line '
+    '"maxmemory-policy noeviction" in redis.conf'
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Facts:
@@ -45,17 +50,20 @@ def refusals(facts: Facts) -> Iterator[str]:
             f"({facts.info and facts.info.get('master_host')}:"
             f"{facts.info and facts.info.get('master_port')})"
         )
-    policy = facts.info.get("maxmemory_policy", "") if facts.info else ""
-    if policy.startswith("allkeys-") and not facts.has("maxmemory", "0"):
+    if (policy := _cache_policy(facts)) and not facts.has("maxmemory", "0"):
         yield (
             f"when its memory is full it removes any key, routes too (maxmemory-policy {policy}). "
-            'Mend it by "redis-cli CONFIG SET maxmemory-policy noeviction" and the line '
-            '"maxmemory-policy noeviction" in redis.conf; or use a server that is no cache'
+            f"{_NO_EVICTION}; or use a server that is no cache"
         )
 
 
 def warnings(facts: Facts) -> Iterator[str]:
     """What is not as it should be; each with what mends it."""
+    if (policy := _cache_policy(facts)) and facts.has("maxmemory", "0"):
+        yield (
+            "should its memory ever be limited (maxmemory), it would remove any key, routes too "
+            f"(maxmemory-policy {policy}). {_NO_EVICTION}"
+        )
     if facts.has("aof_enabled", "0"):
         yield (
             "it keeps no log of its writes (appendonly no): if it crashes, the routes of the last "
@@ -69,6 +77,13 @@ def warnings(facts: Facts) -> Iterator[str]:
             '"redis-cli CONFIG SET appendfsync always" and the line "appendfsync always" in '
             "redis.conf"
         )
+
+
+def _cache_policy(facts: Facts) -> str:
+    """By which redis removes any key when its memory is full; empty if it doesn't, or nobody
+    knows."""
+    policy = facts.info.get("maxmemory_policy", "") if facts.info else ""
+    return policy if policy.startswith("allkeys-") else ""
 
 
 def unchecked(facts: Facts) -> Iterator[str]:

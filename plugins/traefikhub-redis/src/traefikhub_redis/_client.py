@@ -99,7 +99,7 @@ class Client:
         self._closed = True
         self._redis.connection_pool.disconnect(inuse_connections=True)
 
-    def run(self, script: Script, keys: Sequence[bytes], arguments: Sequence[bytes | str]) -> Any:
+    def run(self, script: Script, keys: Sequence[bytes], arguments: Sequence[bytes]) -> Any:
         """What a script returns. It may be sent, and happen, more than once.
 
         Raises:
@@ -117,13 +117,21 @@ class Client:
         return self.call(call)
 
     def get(self, key: bytes) -> bytes | None:
-        """The value of a key.
+        """The value of a key; None if it is absent, or no text but a list or so.
 
         Raises:
             as ``run``.
         """
-        found: bytes | None = self.call(lambda client: client.get(key))
-        return found
+        found: list[bytes | None] = self.call(lambda client: client.mget([key]))
+        return found[0]
+
+    def delete(self, key: bytes) -> None:
+        """Delete a key; an absent one is no error.
+
+        Raises:
+            as ``run``.
+        """
+        self.call(lambda client: client.delete(key))
 
     def facts(self) -> Facts:
         """What the server tells of itself.

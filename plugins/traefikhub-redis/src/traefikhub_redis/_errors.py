@@ -9,9 +9,11 @@ from traefikhub.stores import StoreError, StoreUnavailable
 
 from traefikhub_redis._access import Access
 
-__all__ = ["error_of", "is_known"]
+__all__ = ["LacksRight", "error_of", "is_known"]
 
 _LOGIN: Final = "(c.RedisStore.username, .password)"
+
+_NO_RIGHT: Final = "NOPERM|ACL failure|user executing the script can't"
 
 _MENDS: Final = {
     "NOAUTH|Authentication required": f"it asks for a password {_LOGIN}",
@@ -19,7 +21,7 @@ _MENDS: Final = {
     f"off {_LOGIN}",
     "without any password": "it has no password; set none (c.RedisStore.password), or set one in "
     "redis.conf (requirepass)",
-    "NOPERM|ACL failure|user executing the script can't": "{user} lacks a right; "
+    _NO_RIGHT: "{user} lacks a right; "
     "the ACL rules that suffice are in the README of traefikhub-redis (c.RedisStore.username, "
     ".prefix)",
     "READONLY": "it is a read-only replica; c.RedisStore.url must name its primary",
@@ -42,6 +44,10 @@ _CLUSTER: Final = (
     "it is a Redis Cluster, which spreads keys over servers; Traefik's redis provider reads one. "
     "Use one server that is no cluster (cluster-enabled no)"
 )
+
+
+class LacksRight(StoreUnavailable):
+    """The user may not do that."""
 
 
 def is_known(answer: str) -> bool:
@@ -68,7 +74,8 @@ def error_of(answer: str, access: Access) -> StoreError:
     if "DB index" in answer or "SELECT is not allowed" in answer:
         return StoreError(f"{told}: it has no such database (the number in c.RedisStore.url)")
     if mend := _mend(answer):
-        return StoreUnavailable(f"{told}: {mend.format(user=access.user)}")
+        kind = LacksRight if mend == _MENDS[_NO_RIGHT] else StoreUnavailable
+        return kind(f"{told}: {mend.format(user=access.user)}")
     return StoreUnavailable(told)
 
 

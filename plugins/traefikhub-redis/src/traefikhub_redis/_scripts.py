@@ -27,21 +27,27 @@ def _script(text: str) -> Script:
 
 _DEFINE_STATE: Final = """\
 local function state()
-    local server, disk = redis.pcall('INFO', 'server'), redis.pcall('INFO', 'persistence')
-    if type(server) ~= 'string' or type(disk) ~= 'string' then
-        return ''  -- no right to ask
+    local found = {}
+    for _, wanted in ipairs({
+        {'server', 'run_id:(%x+)'},
+        {'persistence', 'rdb_last_save_time:(%d+)', 'rdb_changes_since_last_save:(%d+)'},
+        -- What redis removes by itself is no change, to it.
+        {'stats', 'evicted_keys:(%d+)', 'expired_keys:(%d+)'},
+    }) do
+        local info = redis.pcall('INFO', wanted[1])
+        for n = 2, #wanted do
+            local value = type(info) == 'string' and string.match(info, wanted[n])
+            if not value then
+                return ''  -- no right to ask
+            end
+            found[#found + 1] = value
+        end
     end
-    local run = string.match(server, 'run_id:(%x+)')
-    local saved = string.match(disk, 'rdb_last_save_time:(%d+)')
-    local changes = string.match(disk, 'rdb_changes_since_last_save:(%d+)')
-    if not (run and saved and changes) then
-        return ''
-    end
-    return run .. ' ' .. saved .. ' ' .. changes
+    return table.concat(found, ' ')
 end
 """
-"""A text that is another after every change of any key by anybody: redis counts them. Empty if that
-can't be known."""
+"""A text that is another after every change of any key by anybody, and after redis removed any:
+redis counts them. Empty if that can't be known."""
 
 STATE: Final = _script(f"{_DEFINE_STATE}return state()\n")
 """The state."""
@@ -50,11 +56,11 @@ _WRITE: Final = """\
 -- KEYS: the name of the newest transaction; the guard's key; those to put; those to delete
 -- ARGV: the newest transaction that is expected; this one's name; the guard's value, if there is a
 --       guard; whether there is one; a channel and a message; how many to put; their values
-local last = redis.call('GET', KEYS[1]) or ''
+local there = redis.call('MGET', KEYS[1], KEYS[2])  -- GET fails if it is a list or so
+local last, found = there[1] or '', there[2] or ''
 if last == ARGV[2] then
     return {1, last, '', '', ''}  -- it happened, and the answer was lost
 end
-local found = redis.call('GET', KEYS[2]) or ''
 if last ~= ARGV[1] or (ARGV[4] == '1' and found ~= ARGV[3]) then
     return {0, last, found, '', ''}
 end

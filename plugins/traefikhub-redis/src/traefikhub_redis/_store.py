@@ -25,6 +25,7 @@ from traitlets import Bool, Unicode
 from traefikhub_redis._access import Access, check_prefix, check_tls_files, parse_access
 from traefikhub_redis._checks import refusals, unchecked, warnings
 from traefikhub_redis._client import Client
+from traefikhub_redis._errors import LacksRight
 from traefikhub_redis._events import MESSAGE, channel, keep_quiet, require_quiet
 from traefikhub_redis._scripts import READ, STATE, WRITE
 
@@ -40,6 +41,10 @@ _MOST_CHANGES: Final = 200_000
 """In one script: a quarter of a second, in which redis does nothing else."""
 
 _MOST_BYTES: Final = 64_000_000
+
+_SCRATCH: Final = ("scratch", "try")
+"""What a scratch prefix begins with: the first one that begins with another letter than the prefix.
+"""
 
 
 class RedisStore(KeyValueStore):
@@ -98,7 +103,8 @@ class RedisStore(KeyValueStore):
         """Traefik's redis provider passes over empty values."""
         if not value and not is_private(path.partition("/")[0]):
             raise RecordRefused(
-                f"{path}: Traefik's redis provider takes an empty value for an absent key"
+                f"{path}: Traefik's redis provider takes an empty value for an absent key (to hide "
+                "a header of an answer, let its value be one blank)"
             )
 
     @property
@@ -128,6 +134,22 @@ class RedisStore(KeyValueStore):
         client, self._client = self._client, None
         if client:
             await in_thread(client.close)
+
+    def scratch_prefix(self, name: str) -> str:
+        """One and the same each time, for a user's rights can name nothing else: Traefik listens by
+        a pattern that they must hold literally. It doesn't begin with the prefix: all that does is
+        heard by the Hub's own Traefik, which would read everything."""
+        word = next(each for each in _SCRATCH if each[0] != self.prefix[0])
+        return f"{word}-{self.prefix}"
+
+    async def erase(self) -> None:
+        """The name of the newest transaction, too."""
+        await super().erase()
+        await self.connect(read_only=True)
+        try:
+            await in_thread(self._connected().delete, self._key(_LAST))
+        finally:
+            await self.disconnect()
 
     async def read_all(self) -> dict[str, str]:
         """Everything below the prefix, by one script."""
@@ -162,11 +184,20 @@ class RedisStore(KeyValueStore):
         return self._client
 
     def _key(self, path: str) -> bytes:
-        return f"{self.prefix}/{path}".encode(errors=_NO_TEXT)
+        return _bytes(f"{self.prefix}/{path}")
 
     # --- in a thread -------------------------------------------------------------------------
 
     def _prove(self, client: Client, read_only: bool) -> None:
+        try:
+            self._look(client, read_only)
+        except LacksRight as error:
+            raise LacksRight(
+                f"{error}. Those to keys and channels: redis-cli ACL SETUSER "
+                f"{self.username or 'default'} '~{self.prefix}*' '&__keyspace*:{self.prefix}*'"
+            ) from error
+
+    def _look(self, client: Client, read_only: bool) -> None:
         client.get(self._key(_LAST))
         if read_only:
             return
@@ -212,7 +243,7 @@ class RedisStore(KeyValueStore):
         deletes = [path for path, value in changes if value is None]
         paths = [_LAST, guard.path if guard else _LAST, *(path for path, _ in puts), *deletes]
         keys = [self._key(path) for path in paths]
-        values = [value.encode(errors=_NO_TEXT) for _, value in puts]
+        values = [_bytes(value) for _, value in puts]
         message = [channel(self._access().db, f"{self.prefix}/{_LAST}"), MESSAGE]
         if self.turn_off_events:
             keep_quiet(client)
@@ -220,22 +251,26 @@ class RedisStore(KeyValueStore):
         deadline = time.monotonic() + self.timeout
         while True:
             guarded = [guard.value, "1"] if guard else ["", "0"]
-            done, last, found, before, after = client.run(
-                WRITE, keys, [self._last, name, *guarded, *message, str(len(puts)), *values]
-            )
+            others = [name, *guarded, *message, str(len(puts))]
+            told = [_bytes(each) for each in (self._last, *others)]
+            done, last, found, before, after = client.run(WRITE, keys, [*told, *values])
             expected, self._last = self._last, last.decode(errors=_NO_TEXT)
             if done:
                 # What others did before it is not in what was read.
                 known = before.decode() == self._seen_state
                 self._seen_state = after.decode() if known else ""
                 return True
-            if guard and found != guard.value.encode():
+            if guard and found != _bytes(guard.value):
                 return False
             if guard or time.monotonic() > deadline:
                 raise StoreUnavailable(
                     f"{self._where}: {self.prefix}/ was changed by transaction "
-                    f"{self._last or '(none)'} after {expected or '(none)'}, probably an earlier "
+                    f"{self._last!r} after {expected!r}, probably an earlier "
                     "one of this store whose answer was lost. This one was not made; load, and "
                     "try again."
                 )
             # Who takes over does so whatever was last.
+
+
+def _bytes(text: str) -> bytes:
+    return text.encode(errors=_NO_TEXT)
