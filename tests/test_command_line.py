@@ -17,7 +17,7 @@ from traefikhub import __version__
 from traefikhub.cli import main
 from traefikhub.cli._app import cli
 from traefikhub.cli._manual import man_page
-from traefikhub.cli._screen import printable
+from traefikhub.cli._screen import printable, without_passwords
 
 COMMAND = [sys.executable, "-m", "traefikhub.cli"]
 
@@ -109,22 +109,68 @@ CONFIGURATIONS = {
         "grace_seconds",
     ),
     "leaves": ("import sys; sys.exit('not today')", "not today"),
+    "has a password of a wrong type": (
+        "c.JupyterHub.proxy_class = 'traefikhub'\nc.TraefikProxy.traefik_api_password = ['S3CRET']",
+        "traefik_api_password",
+    ),
 }
 
 
 @pytest.mark.parametrize("what", CONFIGURATIONS)
+@pytest.mark.parametrize("command", ["routes list", "check", "static-config", "bench"])
 def test_a_configuration_that_can_not_be_used(
-    what: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    what: str, command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     text, told = CONFIGURATIONS[what]
     config = tmp_path / "hub.py"
     config.write_text(text)
     with pytest.raises(SystemExit) as ended:
-        main(["routes", "list", "-f", str(config)])
+        main([*command.split(), "-f", str(config)])
     said = capsys.readouterr()
+    if command == "check" and "store" in what:  # one finding of several
+        assert told in said.out
+        return
     assert ended.value.code == 1
     assert told in said.err
     assert "Traceback" not in said.err
+    assert "S3CRET" not in said.err
+
+
+def test_what_a_configuration_prints_is_not_in_the_document(tmp_path: Path) -> None:
+    config = tmp_path / "hub.py"
+    config.write_text(
+        "import subprocess\nprint('hello')\nsubprocess.run(['echo', 'hello'])\n"
+        "c.JupyterHub.proxy_class = 'traefikhub'\n"
+        f"c.TraefikProxy.run_dir = {str(tmp_path / 'run')!r}\n"
+    )
+    told = run("routes", "list", "--json", "-f", str(config))
+    assert json.loads(told.stdout)["routes"] == []
+    assert told.stderr.count("hello") == 2
+
+
+def test_no_secret_of_the_command_line_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["routes", "list", "--EtcdStore.password=S3CRET", "--JupyterHub.proxy_class=x.y"])
+    said = capsys.readouterr()
+    assert "--EtcdStore.password" in said.err
+    assert "S3CRET" not in said.err
+    assert without_passwords("at http://u:S3CRET@h:1/ and //x") == "at http://***@h:1/ and //x"
+
+
+def test_a_file_to_write_may_be_a_pipe_or_a_link(tmp_path: Path) -> None:
+    config = tmp_path / "hub.py"
+    config.write_text("c.JupyterHub.proxy_class = 'traefikhub'\n")
+    (tmp_path / "file").write_text("old")
+    (tmp_path / "link").symlink_to("file")
+    os.mkfifo(tmp_path / "pipe")
+    export = [*COMMAND, "routes", "export", "-f", str(config), "-o"]
+    subprocess.run([*export, "link"], check=True, cwd=tmp_path, timeout=60)
+    assert (tmp_path / "link").is_symlink()
+    assert json.loads((tmp_path / "file").read_text())["routes"] == []
+    with subprocess.Popen([*export, "pipe"], cwd=tmp_path) as writer:
+        assert json.loads((tmp_path / "pipe").read_text())["routes"] == []
+        assert writer.wait(60) == 0
+    assert (tmp_path / "pipe").is_fifo()
 
 
 def test_options_of_the_hub_may_stand_anywhere(

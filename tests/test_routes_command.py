@@ -181,6 +181,32 @@ def test_a_hub_moves_from_a_file_to_etcd(full: Admin, etcd: EtcdServer) -> None:
     assert full.routes() == SPECS
 
 
+def test_what_is_no_route_is_never_deleted_in_silence(full: Admin) -> None:
+    tables = full.file.read_text()
+    end = tables.index("[http.routers]") if "[http.routers]" in tables else 0
+    assert end
+    theirs = '[http.routers]\ntheirs = {rule = "Path(`/x`)", service = "theirs"}'
+    full.file.write_text(tables[:end] + theirs + tables[end + len("[http.routers]") :])
+    more = full.write("more.json", {"/user/zoe": {"target": "http://127.0.0.1:9003"}})
+    refused = full.do("import", more, "--merge", "--yes", code=1)
+    assert "routes diff" in refused.output
+    asked = full.do("import", more, "--replace", code=2)
+    assert "1 record that are no routes" in asked.output
+    assert "http/routers theirs" in full.do("repair", code=2).output
+    assert "theirs" in full.file.read_text()
+
+
+def test_what_the_hub_could_not_read_is_not_written(
+    full: Admin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By root, or anybody else than the Hub's user."""
+    before = full.file.read_bytes()
+    monkeypatch.setattr("os.geteuid", lambda: 12345)
+    routes = full.write("more.json", {"/user/zoe": {"target": "http://127.0.0.1:9003"}})
+    assert "sudo -u" in full.do("import", routes, "--merge", "--yes", code=1).output
+    assert full.file.read_bytes() == before
+
+
 def test_a_copy_onto_itself_is_refused(full: Admin) -> None:
     assert "can't be copied there" in full.do("copy", "--to", "toml-file", "-y", code=2).output
     nope = full.do("copy", "--to", "nope", "--yes", code=1)

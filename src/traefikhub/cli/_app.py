@@ -9,9 +9,12 @@ import click
 
 from traefikhub import __version__
 from traefikhub.cli._commands import HELP, Commands
-from traefikhub.cli._screen import tell
+from traefikhub.cli._screen import tell, without_passwords
 from traefikhub.stores import StoreError
 from traefikhub.traefik import TraefikError
+
+if sys.version_info < (3, 11):
+    from exceptiongroup import BaseExceptionGroup
 
 __all__ = ["cli", "main"]
 
@@ -51,16 +54,31 @@ def main(argv: list[str] | None = None) -> NoReturn:
     """Entry point of the console script."""
     try:
         code = cli.main(argv, prog_name="traefikhub", standalone_mode=False)
-    except click.ClickException as error:
-        error.show()
-        sys.exit(error.exit_code)
-    except (click.Abort, KeyboardInterrupt):
-        sys.exit(130)
-    except (StoreError, TraefikError) as error:
-        tell(f"traefikhub: {error}")
-        sys.exit(1)
-    except BrokenPipeError:
-        # Nobody reads any more, as after "| head".
-        sys.stdout = None  # so that nothing is flushed into it
-        sys.exit(0)
+    except BaseException as error:
+        sys.exit(_told(_alone(error)))
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _told(error: BaseException) -> int:
+    """Tell why a command failed; its exit code. What nobody expected is raised again."""
+    match error:
+        case click.ClickException():
+            error.show()
+            return error.exit_code
+        case click.Abort() | KeyboardInterrupt():
+            return 130
+        case StoreError() | TraefikError():
+            tell(f"traefikhub: {without_passwords(str(error))}")
+            return 1
+        case BrokenPipeError():
+            # Nobody reads any more, as after "| head".
+            sys.stdout = None  # so that nothing is flushed into it
+            return 0
+    raise error
+
+
+def _alone(error: BaseException) -> BaseException:
+    """What a task group wraps."""
+    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    return error

@@ -65,7 +65,7 @@ def command(hub: Hub, as_json: bool) -> int:
 
     Exit code 1 if there is a fault; warnings are none.
     """
-    findings = anyio.run(_Checkup(hub).run)
+    findings = anyio.run(_Checkup(hub, hub.proxy()).run)
     show_findings(findings, as_json=as_json)
     return 1 if any(each.status is Status.FAULT for each in findings) else 0
 
@@ -73,8 +73,9 @@ def command(hub: Hub, as_json: bool) -> int:
 class _Checkup:
     """One look at everything. What was found so far decides what can be looked at next."""
 
-    def __init__(self, hub: Hub) -> None:
+    def __init__(self, hub: Hub, proxy: TraefikProxy) -> None:
         self._hub = hub
+        self._proxy = proxy
         self._findings: list[Finding] = []
         self._told = _Told()
 
@@ -91,11 +92,12 @@ class _Checkup:
         raise click.Abort
 
     async def _run(self, advance: Callable[[], None]) -> None:
-        proxy = self._hub.proxy()
+        proxy = self._proxy
         proxy.log = self._told.log
         missing = ""
         try:
-            settings = proxy.session_settings()
+            with self._hub.explained():
+                settings = proxy.session_settings()
         except StoreNotFound as error:
             # All else can be looked at with the store that is always there.
             missing, proxy.store = str(error), "toml-file"

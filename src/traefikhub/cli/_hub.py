@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+import os
+import re
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -15,6 +19,7 @@ from traitlets.config import ConfigurableError
 
 from traefikhub.proxy import TraefikProxy
 from traefikhub.session import SessionSettings
+from traefikhub.stores import StoreError
 
 __all__ = ["Hub", "hub_options"]
 
@@ -40,24 +45,25 @@ class Hub:
         Raises:
             ClickException: the configuration can't be read, or has another proxy.
         """
-        app = self._app()
-        found = app.proxy_class
-        if not issubclass(found, TraefikProxy):
-            raise click.ClickException(
-                f"{self.about}: c.JupyterHub.proxy_class is {found.__name__}; set it to "
-                "'traefikhub', or give the configuration of another hub with -f"
+        with _output_to_stderr(), self.explained():
+            app = self._app()
+            found = app.proxy_class
+            if not issubclass(found, TraefikProxy):
+                raise click.ClickException(
+                    f"{self.about}: c.JupyterHub.proxy_class is {found.__name__}; set it to "
+                    "'traefikhub', or give the configuration of another hub with -f"
+                )
+            proxy: TraefikProxy = found(
+                public_url=app.bind_url,
+                parent=app,
+                app=app,
+                log=app.log,
+                hub=app.hub,
+                host_routing=bool(app.subdomain_host),
+                ssl_cert=app.ssl_cert,
+                ssl_key=app.ssl_key,
             )
-        proxy: TraefikProxy = found(
-            public_url=app.bind_url,
-            parent=app,
-            app=app,
-            log=app.log,
-            hub=app.hub,
-            host_routing=bool(app.subdomain_host),
-            ssl_cert=app.ssl_cert,
-            ssl_key=app.ssl_key,
-        )
-        return proxy
+            return proxy
 
     def settings(self) -> SessionSettings:
         """What the proxy would begin with.
@@ -66,36 +72,62 @@ class Hub:
             ClickException: as ``proxy``.
             StoreNotFound: its store is not installed, or broken.
         """
-        try:
-            return self.proxy().session_settings()
-        except TraitError as error:
-            raise click.ClickException(f"{self.about}: {error}") from error
+        proxy = self.proxy()
+        with self.explained():
+            return proxy.session_settings()
 
     @property
     def about(self) -> str:
-        """Whose words an error is about."""
+        """Whose words an error is about. Values may be secrets."""
         file = self.file or (_USUAL if Path(_USUAL).exists() else f"without {_USUAL}")
-        return " ".join((file, *self.traits))
+        return " ".join((file, *(trait.partition("=")[0] for trait in self.traits)))
 
     def _app(self) -> Any:
         if self.file and not Path(self.file).is_file():
             raise click.UsageError(f"-f {self.file}: there is no such file")
         app = JupyterHub(log_level=logging.WARNING)
         app.raise_config_file_errors = True
+        file = [f"--config={self.file}"] if self.file else []
+        app.parse_command_line([*file, *self.traits])
+        app.load_config_file(app.config_file)
+        app.init_hub()
+        return app
+
+    @contextmanager
+    def explained(self) -> Iterator[None]:
+        """What the admin's own code, and options of wrong types, raise."""
         try:
-            file = [f"--config={self.file}"] if self.file else []
-            app.parse_command_line([*file, *self.traits])
-            app.load_config_file(app.config_file)
-            app.init_hub()
+            yield
+        except (click.ClickException, StoreError):
+            raise
         except SystemExit as error:
             raise click.ClickException(f"{self.about}: exits with {error.code}") from error
         except (TraitError, ConfigurableError) as error:
-            raise click.ClickException(f"{self.about}: {error}") from error
-        except Exception as error:  # whatever the admin's own code raises
+            raise click.ClickException(f"{self.about}: {_without_value(str(error))}") from error
+        except Exception as error:
             raise click.ClickException(
                 f"{self.about} can't be read: {type(error).__name__}: {error}"
             ) from error
-        return app
+
+
+def _without_value(text: str) -> str:
+    """What traitlets says of a wrong value, which may be a secret."""
+    found = re.match(r"The '(\w*(?:password|token|secret|key)\w*)' trait", text)
+    return f"the value of {found[1]} is of a wrong type" if found else text
+
+
+@contextmanager
+def _output_to_stderr() -> Iterator[None]:
+    """Whatever a configuration prints, or a program that it runs: standard output is ours."""
+    sys.stdout.flush()
+    kept = os.dup(1)
+    os.dup2(2, 1)
+    try:
+        with redirect_stdout(sys.stderr):
+            yield
+    finally:
+        os.dup2(kept, 1)
+        os.close(kept)
 
 
 def hub_options(function: _F) -> _F:

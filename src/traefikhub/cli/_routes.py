@@ -11,6 +11,7 @@ import click
 
 from traefikhub.cli._commands import HubCommand
 from traefikhub.cli._hub import Hub, hub_options
+from traefikhub.cli._output import write_output
 from traefikhub.cli._route_words import (
     another_store,
     count,
@@ -90,13 +91,12 @@ def show_route(hub: Hub, route: str, as_json: bool) -> None:
 
 
 @command.command("export", cls=HubCommand, epilog="Example: traefikhub routes export > routes.json")
-@click.option("-o", "--output", type=click.File("w", atomic=True), default="-", help="A file.")
+@click.option("-o", "--output", default="-", metavar="FILE", help="A file; by default the screen.")
 @hub_options
-def export_routes(hub: Hub, output: Any) -> None:
+def export_routes(hub: Hub, output: str) -> None:
     """All routes as JSON, for "import"."""
     stored = anyio.run(read_routes, hub.settings())
-    json.dump(as_document(stored.routes.values()), output, indent=2)
-    output.write("\n")
+    write_output(output, json.dumps(as_document(stored.routes.values()), indent=2) + "\n")
 
 
 @command.command("diff", cls=HubCommand, epilog="Example: traefikhub routes diff routes.json")

@@ -26,6 +26,8 @@ from traefikhub.session import SessionSettings, read_routes, write_routes
 
 __all__ = ["copy_routes", "import_routes", "repair_routes"]
 
+_NAMED: Final = 5
+
 _F = TypeVar("_F", bound=Callable[..., Any])
 
 _yes: Final = click.option(
@@ -129,10 +131,15 @@ def repair_routes(hub: Hub, yes: bool) -> None:
     What the Hub remembers counts; what Traefik is told is made from that.
     """
     settings = hub.settings()
-    if not (wrong := drifted_keys(anyio.run(read_routes, settings))):
+    stored = anyio.run(read_routes, settings)
+    if not stored.drift:
         tell(f"{where(settings)}: nothing to mend")
         return
-    _confirm(f"Mend {count(len(wrong), 'record')} in {where(settings)}", yes)
+    names = [f"{key.section} {key.name}" for key in sorted(stored.drift.deletes)]
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    deleted = f", {len(names)} of them deleted ({', '.join(names[:_NAMED])}{more})" if names else ""
+    number = count(len(drifted_keys(stored)), "record")
+    _confirm(f"Mend {number} in {where(settings)}{deleted}", yes)
     batch = anyio.run(write_routes, settings, dict)
     tell(f"Mended: {count(len(batch.puts) + len(batch.deletes), 'record')}")
 
@@ -142,17 +149,32 @@ def _write(
 ) -> None:
     if merges and replaces:
         raise click.UsageError("give --merge or --replace; not both")
-    there = anyio.run(read_routes, settings).routes
+    stored = anyio.run(read_routes, settings)
+    there = stored.routes
     if there and not (merges or replaces):
         raise click.UsageError(
             f"{where(settings)} holds {count(len(there))} already; keep them with --merge, or "
             "delete them with --replace"
         )
+    wanted = {**there, **routes} if merges else routes
+    if wanted == there and not stored.drift:
+        tell(f"{count(len(routes))} there already: {where(settings)}")
+        return
+    if stored.drift and not replaces:
+        raise click.ClickException(
+            f"{where(settings)} holds {count(len(drifted_keys(stored)), 'record')} otherwise than "
+            "this configuration has them: of another hub, or written by hand. traefikhub routes "
+            "diff shows them. Use another prefix or file, or have all put right with --replace"
+        )
     gone = len(there.keys() - routes.keys()) if replaces else 0
+    strange = len(stored.drift.deletes)
     deleting = f", and delete {count(gone)} there" if gone else ""
+    deleting += f", and {count(strange, 'record')} that are no routes" if strange else ""
     _confirm(f"Write {count(len(routes))} into {where(settings)}{deleting}", yes)
 
     def change(before: RouteTable) -> RouteTable:
+        if before.keys() - there.keys():
+            raise ValueError(f"{where(settings)}: routes have come meanwhile; try again")
         return {**before, **routes} if merges else routes
 
     try:

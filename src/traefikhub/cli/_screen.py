@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
@@ -12,7 +13,15 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-__all__ = ["printable", "progress_bar", "show_json", "show_table", "show_text", "tell"]
+__all__ = [
+    "printable",
+    "progress_bar",
+    "show_json",
+    "show_table",
+    "show_text",
+    "tell",
+    "without_passwords",
+]
 
 _WIDE: Final = 10_000
 """Columns where no terminal says how many it has: nothing is cut in a file or a pipe."""
@@ -20,10 +29,15 @@ _WIDE: Final = 10_000
 
 def printable(value: object) -> str:
     """A text without what a terminal would obey."""
-    text = str(value)
+    text = without_passwords(str(value))
     return "".join(
         each if each.isprintable() or each == "\n" else ascii(each)[1:-1] for each in text
     )
+
+
+def without_passwords(text: str) -> str:
+    """A text without what stands before the ``@`` of a URL."""
+    return re.sub(r"//[^/@\s'\"]*@", "//***@", text)
 
 
 def show_table(

@@ -12,13 +12,13 @@ import click
 
 from traefikhub.cli._commands import HubCommand
 from traefikhub.cli._hub import Hub, hub_options
+from traefikhub.cli._output import write_output
 from traefikhub.cli._screen import printable, tell
 from traefikhub.session import SessionSettings, external_static, is_loopback
 from traefikhub.traefik import OLDEST, TraefikError, Version, find_traefik, version_of
 from traefikhub.traefik.binary import parse_version
 from traefikhub.traefik.dialects import DIALECTS, DialectError, in_dialect
 from traefikhub.traefik.masking import masked
-from traefikhub.traefik.rundir import write_private
 
 __all__ = ["command"]
 
@@ -73,7 +73,7 @@ def command(
             f"c.TraefikProxy.extra_static_config can't be written as {dialect}: {error}"
         ) from error
     if output:
-        write_private(Path(output).absolute(), text, "--output")
+        write_output(output, text)
     else:
         # Not through rich: it is for another program, to the letter.
         click.echo(printable(text) if sys.stdout.isatty() else text, nl=False)

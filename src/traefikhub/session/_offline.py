@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 from traefikhub.base import CERTIFICATE_KEY, api_records, metrics_records
 from traefikhub.error_pages import error_page_records, leads_to_pages
@@ -13,6 +15,7 @@ from traefikhub.session._settings import SessionSettings
 from traefikhub.stores import Batch, Records, Snapshot, StoreError, is_private, paused_gc
 from traefikhub.table import ROUTES_SECTION, Route, routes_of
 from traefikhub.threads import in_thread
+from traefikhub.traefik import TraefikUnusable
 from traefikhub.traefik.rundir import RunDir
 
 __all__ = ["StoredRoutes", "read_routes", "write_routes"]
@@ -84,11 +87,20 @@ async def _taken_over(settings: SessionSettings) -> AsyncIterator[Snapshot]:
     async with AsyncExitStack() as stack:
         if settings.starts_traefik:
             run_dir = RunDir(settings.run_dir)
+            _require_own(run_dir.path)
             stack.callback(run_dir.unlock)
             await in_thread(run_dir.acquire)
         stack.push_async_callback(settings.store.close)
         await settings.store.open()
         yield await load(settings)
+
+
+def _require_own(directory: Path) -> None:
+    """Refuse to leave files there that the Hub could not read."""
+    if directory.exists() and (owner := directory.stat().st_uid) != os.geteuid():
+        raise TraefikUnusable(
+            f"{directory} belongs to user {owner}, the Hub's; run this as that user, with sudo -u"
+        )
 
 
 def _stored(settings: SessionSettings, snapshot: Snapshot) -> StoredRoutes:
