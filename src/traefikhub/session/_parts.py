@@ -143,11 +143,13 @@ def make_writer(
     pages: HubPages | None,
     api: TraefikApi,
     explain: Callable[[], str],
+    answered: Callable[[], None] = lambda: None,
 ) -> RouteWriter:
     """The writer of routes, which knows none yet.
 
     Args:
         explain: what to add if Traefik doesn't serve a batch in time; called in a thread.
+        answered: called when it does.
     """
     hub_key = parse_routespec(settings.hub_prefix).key
 
@@ -173,6 +175,7 @@ def make_writer(
             )
         except NotLive as error:
             raise NotLive(f"{error}. {await in_thread(explain)}") from error
+        answered()
 
     writer = RouteWriter(settings.store, make_table, wait_live, settings.log)
     return writer
