@@ -193,6 +193,13 @@ async def test_a_traefik_that_hangs_is_replaced(
     assert await until(lambda: _name(url) == "mary", "the route", 10)
     await until(lambda: state("up") == 1, "the metric", 5)
     assert "it hangs" in caplog.text
+    # It is known to have begun, if only by what it serves.
+    after = the_traefik(proxy)
+    after.kill()
+    await until(lambda: _name(url) == "mary", "the route", 10)
+    last = the_traefik(proxy)
+    last.suspend()
+    await until(lambda: not last.is_running(), "its end", 30)
 
 
 async def test_one_that_fails_again_and_again_is_told_once_and_tried_further(

@@ -122,6 +122,17 @@ def test_a_fault_excuses_no_answer_but_never_a_wrong_one() -> None:
     assert history.broken() == ["a request reached a stranger"]
 
 
+def test_half_deleted_keys_may_lead_to_a_target_without_its_path() -> None:
+    history = hub().call(2, 3, "/u/", "a/below").fault(4, 5, 9).request(6, 7, "/u/", "a")
+    assert history.broken() == ["a request reached a stranger"]
+    history.faults[0].kind = "by hand: all keys deleted"
+    assert not history.broken()
+    history.request(6, 7, "/u/", "b")
+    assert history.broken() == ["a request reached a stranger"]
+    history.request(10, 11, "/u/", "a")
+    assert len(history.broken()) == 2
+
+
 @pytest.mark.parametrize(("begin", "end"), [(1.1, 3.9), (9.1, 12)])
 def test_a_fault_excuses_nothing_before_it_and_nothing_after_its_recovery(
     begin: float, end: float

@@ -63,12 +63,25 @@ def _arrivals(history: History, model: Model) -> Iterator[Violation]:
     probes = {probe.number: probe for probe in history.probes}
     for arrival in history.arrivals:
         if probe := probes.get(arrival.probe):
-            yield from _reached(probe, arrival, model)
+            halves = _covers(history.faults, probe, "keys deleted")
+            yield from _reached(probe, arrival, model, halves)
 
 
-def _reached(probe: Probe, arrival: Arrival, model: Model) -> Iterator[Violation]:
+def _covers(faults: Iterable[Fault], probe: Probe, name: str) -> bool:
+    return any(
+        name in fault.kind
+        and probe.spec.startswith(fault.below)
+        and fault.begin <= probe.end
+        and probe.begin <= fault.recovered
+        for fault in faults
+    )
+
+
+def _reached(probe: Probe, arrival: Arrival, model: Model, halves: bool) -> Iterator[Violation]:
     # An answer that never came leaves the arrival as the end.
     possible = model.reachable(probe.spec, probe.begin, max(arrival.at, probe.begin))
+    if halves:  # somebody has deleted what adds the path, and not yet the rest
+        possible |= {target.partition("/")[0] for target in possible if target}
     if arrival.target in possible:
         return
     lapse = model.where_from(probe.spec, arrival.target, probe.begin, arrival.at)

@@ -88,6 +88,7 @@ async def start_traefik(settings: SessionSettings, stack: AsyncExitStack) -> Pro
             "something that c.TraefikProxy.extra_dynamic_config added, mend that."
             f"{last_words(run_dir.path)}"
         ),
+        answered=lambda: supervisor.has_answered(),
     )
     served = await served_generation(settings, api) if leftovers.processes else 0
     await writer.restore(snapshot, served=served)

@@ -145,11 +145,13 @@ def make_writer(
     pages: HubPages | None,
     api: TraefikApi,
     explain: Callable[[], str],
+    answered: Callable[[], None] = lambda: None,
 ) -> RouteWriter:
     """The writer of routes, which knows none yet.
 
     Args:
         explain: what to add if Traefik doesn't serve a batch in time; called in a thread.
+        answered: called when it does.
     """
 
     async def wait_live(generation: int, stored: threading.Event) -> None:
@@ -164,6 +166,7 @@ def make_writer(
             )
         except NotLive as error:
             raise NotLive(f"{error}. {await in_thread(explain)}") from error
+        answered()
 
     table_of = partial(make_table, settings, base, extra, pages)
     writer = RouteWriter(settings.store, table_of, wait_live, settings.log)

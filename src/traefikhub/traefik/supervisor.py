@@ -81,6 +81,7 @@ class Supervisor:
         self._drain_began: dict[int, float] = {}
         self._told: TraefikProcess | None = None  # whose end was told
         self._remembered = False
+        self._life = _Life(answered=True)
         self._state = TraefikState.DOWN
 
     @property
@@ -108,6 +109,10 @@ class Supervisor:
         else:
             self._start()
         self._state = TraefikState.UP
+
+    def has_answered(self) -> None:
+        """Somebody else has got an answer of Traefik: it isn't one that has yet to begin."""
+        self._life.answered = True
 
     def watch(self) -> None:
         """Begin to start it again when it ends, in a task of the running event loop."""
@@ -162,12 +167,11 @@ class Supervisor:
 
     async def _keep_running(self) -> None:
         pause, failures = _SHORTEST_PAUSE, 0
-        life = _Life(answered=True)  # it serves, or nobody would watch it
+        self._life = _Life(answered=True)  # it serves, or nobody would watch it
         with self._scope:
             while True:
                 began = time.monotonic()
-                await self._until_ended(life)
-                life = _Life(answered=False)
+                await self._until_ended(self._life)
                 self._state = TraefikState.DOWN
                 if time.monotonic() - began > _STABLE_SECONDS:
                     pause, failures = _SHORTEST_PAUSE, 0
@@ -187,6 +191,7 @@ class Supervisor:
                     self._log.error("Traefik can't be started again: %s", error)
                     self._on_restart(False)
                 else:
+                    self._life = _Life(answered=False)
                     self._remembered = False
                     self._remember_if_possible()
                     self._log.warning("Started Traefik again, process %d", self.process.pid)
@@ -277,20 +282,21 @@ class _Life:
     """What the signs of life of one process amount to.
 
     told: whether it was told what it lacks.
+    answered: whether it ever has.
     """
 
     def __init__(self, *, answered: bool) -> None:
         self.told = False
+        self.answered = answered
         self.silent_since = time.monotonic()
         self._born = time.monotonic()
-        self._answered = answered
         self._unanswered = 0
         self._refused = 0
 
     def note(self, sign: Sign, asked: float) -> None:
         """Take one in, from when it was asked for."""
         if sign is Sign.ANSWERS:
-            self._answered = True
+            self.answered = True
             self._unanswered = self._refused = 0
             return
         if self._unanswered == 0:
@@ -301,13 +307,13 @@ class _Life:
     @property
     def was_told_to_stop(self) -> bool:
         """It closes its ports at once then, and goes on with what is open."""
-        return self._answered and self._refused >= _REFUSALS
+        return self.answered and self._refused >= _REFUSALS
 
     @property
     def hangs(self) -> bool:
         """Whether nothing is to be hoped for. One that has just begun may have to fetch plug-ins,
         or to read a large store from a slow disk."""
         now = time.monotonic()
-        if not self._answered and now - self._born < _BIRTH_SECONDS:
+        if not self.answered and now - self._born < _BIRTH_SECONDS:
             return False
         return self._unanswered >= _HUNG_QUESTIONS and now - self.silent_since >= _HUNG_SECONDS
