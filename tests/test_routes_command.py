@@ -183,10 +183,9 @@ def test_a_hub_moves_from_a_file_to_etcd(full: Admin, etcd: EtcdServer) -> None:
 
 def test_what_is_no_route_is_never_deleted_in_silence(full: Admin) -> None:
     tables = full.file.read_text()
-    end = tables.index("[http.routers]") if "[http.routers]" in tables else 0
-    assert end
-    theirs = '[http.routers]\ntheirs = {rule = "Path(`/x`)", service = "theirs"}'
-    full.file.write_text(tables[:end] + theirs + tables[end + len("[http.routers]") :])
+    theirs = '[http.routers.theirs]\nrule = "Path(`/x`)"\nservice = "theirs"\n\n'
+    assert tables.count("[http.routers.root__]") == 1
+    full.file.write_text(tables.replace("[http.routers.root__]", theirs + "[http.routers.root__]"))
     more = full.write("more.json", {"/user/zoe": {"target": "http://127.0.0.1:9003"}})
     refused = full.do("import", more, "--merge", "--yes", code=1)
     assert "routes diff" in refused.output
