@@ -143,10 +143,9 @@ def certificate(directory: Path, days: int) -> str:
 
 
 @pytest.fixture(autouse=True)
-def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def temporary(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     """A place for trials of this test's own: others run side by side."""
-    place = tmp_path / "temporary"
-    place.mkdir()
+    place = tmp_path_factory.mktemp("temporary")
     monkeypatch.setenv("TMPDIR", str(place))
     monkeypatch.setattr(tempfile, "tempdir", str(place))
 

@@ -173,7 +173,8 @@ def test_the_page_shows_what_is_written() -> None:
     for file, block in blocks:
         text = rendered[Path(file)].splitlines()
         for line in block.splitlines():
-            assert line.strip() == "..." or line in text, f"{file} has no line {line!r}"
+            shown = line.removesuffix(" ...")  # as ruff writes a body of dots
+            assert line.strip() == "..." or shown in text, f"{file} has no line {line!r}"
     for file in re.findall(r"^\| `(.*?)` \| .* \| .* \|$", page, re.M):
         assert (
             "." not in file
