@@ -89,6 +89,7 @@ async def test_a_traefik_that_is_not_there_is_told_and_tried_again(
     proxy = make_proxy(should_start=False, check_route_timeout=1)
     with pytest.raises(NotLive, match=r"refused.*c\.TraefikProxy\.traefik_api_url"):
         await proxy.get_all_routes()
+    proxy.check_route_timeout = 30
     with external(proxy, tmp_path):
         assert await proxy.get_all_routes() == {}
 
