@@ -266,6 +266,15 @@ class TraefikProxy(Proxy):  # type: ignore[misc]
         return text
 
     @property
+    def unsupported(self) -> str:
+        """The option of the Hub that can't be had here, and what to do; empty if there is none."""
+        if getattr(self.app, "internal_ssl", False):
+            return (
+                "traefikhub doesn't support c.JupyterHub.internal_ssl = True yet; set it to False"
+            )
+        return ""
+
+    @property
     def _is_https(self) -> bool:
         return bool(self.ssl_cert) or urlsplit(self.public_url).scheme == "https"
 
@@ -283,10 +292,8 @@ class TraefikProxy(Proxy):  # type: ignore[misc]
         Whatever it raises, no process, lock or port is left behind. A Traefik that an earlier Hub
         left running goes on.
         """
-        if getattr(self.app, "internal_ssl", False):
-            raise TraefikUnusable(
-                "traefikhub doesn't support c.JupyterHub.internal_ssl = True yet; set it to False"
-            )
+        if problem := self.unsupported:
+            raise TraefikUnusable(problem)
         await self._bring_up(start_traefik)
         session = self._require_session()
         self.log.info("Traefik serves %s; %s", self.public_url, session.about)

@@ -138,8 +138,8 @@ class _Checkup:
     def _options(self, settings: SessionSettings, proxy: TraefikProxy) -> bool:
         """Whether the options make sense."""
         errors: list[str] = []
-        if getattr(proxy.app, "internal_ssl", False):
-            errors.append("c.JupyterHub.internal_ssl = True isn't supported yet; set it to False")
+        if problem := proxy.unsupported:
+            errors.append(problem)
         own = settings.starts_traefik
         checks = [*(OPTION_CHECKS if own else EXTERNAL_OPTION_CHECKS)]
         if settings.setup_dynamic_config:

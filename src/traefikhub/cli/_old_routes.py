@@ -10,8 +10,8 @@ import anyio
 import click
 import yaml
 
-from traefikhub.proxy import TraefikProxy
 from traefikhub.route_files import NoRoutes, routes_of_old_file, routes_of_old_keys
+from traefikhub.session import SessionSettings
 from traefikhub.stores import KeyValueStore, resolve_store
 from traefikhub.table import Route
 
@@ -28,7 +28,9 @@ OLD_PREFIX: Final = "jupyterhub"
 """The default of its ``kv_jupyterhub_prefix``."""
 
 
-def read_old_routes(proxy: TraefikProxy, source: str, file: str, prefix: str) -> dict[str, Route]:
+def read_old_routes(
+    settings: SessionSettings, source: str, file: str, prefix: str
+) -> dict[str, Route]:
     """Its routes, by routespec. Writes nothing.
 
     Args:
@@ -42,7 +44,7 @@ def read_old_routes(proxy: TraefikProxy, source: str, file: str, prefix: str) ->
     try:
         if source == "file":
             return routes_of_old_file(_document(Path(file)))
-        routes = routes_of_old_keys(anyio.run(_keys, proxy, source, prefix.strip("/")))
+        routes = routes_of_old_keys(anyio.run(_keys, settings, source, prefix.strip("/")))
     except (NoRoutes, OSError) as error:
         raise click.ClickException(f"{place}: {error}") from error
     if not routes:
@@ -64,12 +66,12 @@ def _document(path: Path) -> dict[str, object]:
     return found
 
 
-async def _keys(proxy: TraefikProxy, source: str, prefix: str) -> dict[str, str]:
+async def _keys(settings: SessionSettings, source: str, prefix: str) -> dict[str, str]:
     made = resolve_store(source)
     if not issubclass(made, KeyValueStore):
         raise NoRoutes(f"the store {source!r} that is installed is for no key-value server")
     # By its own options, but for the prefix.
-    store = made(parent=proxy, log=proxy.log, prefix=prefix)
+    store = made(parent=settings.store.parent, log=settings.log, prefix=prefix)
     try:
         await store.open(read_only=True)
         return await store.read_all()

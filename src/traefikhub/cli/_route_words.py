@@ -9,7 +9,6 @@ from typing import Any
 
 import click
 
-from traefikhub.cli._hub import Hub
 from traefikhub.route_files import routes_of_document
 from traefikhub.rules import record_name
 from traefikhub.session import SessionSettings, StoredRoutes
@@ -32,13 +31,15 @@ RouteTable = Mapping[str, Route]
 """By routespec."""
 
 
-def another_store(hub: Hub, settings: SessionSettings, name: str) -> SessionSettings:
+def another_store(settings: SessionSettings, name: str) -> SessionSettings:
     """The same hub with another store, as its own options have that.
 
     Raises:
         StoreNotFound: there is no such store.
     """
-    made = resolve_store(name)(parent=hub.proxy(), log=settings.log, run_dir=settings.run_dir)
+    # Below the same proxy: the configuration is run once.
+    parent = settings.store.parent
+    made = resolve_store(name)(parent=parent, log=settings.log, run_dir=settings.run_dir)
     return replace(settings, store=made)
 
 

@@ -119,7 +119,7 @@ def diff_routes(hub: Hub, file: Any, other: str | None, as_json: bool) -> int:
             theirs: Mapping[str, Route] = routes_of_json(file)
         else:
             assert other
-            theirs = anyio.run(read_routes, another_store(hub, settings, other)).routes
+            theirs = anyio.run(read_routes, another_store(settings, other)).routes
         what, name = "route", file.name if file else other
         changes = {
             spec: (_route(stored.routes.get(spec)), _route(theirs.get(spec)))

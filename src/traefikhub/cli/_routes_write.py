@@ -108,11 +108,11 @@ def copy_routes(
     if source and from_old:
         raise click.UsageError("give --from or --from-old; not both")
     settings = hub.settings()
-    goal = another_store(hub, settings, target)
+    goal = another_store(settings, target)
     if from_old:
-        routes: RouteTable = read_old_routes(hub.proxy(), from_old, old_file, old_prefix)
+        routes: RouteTable = read_old_routes(settings, from_old, old_file, old_prefix)
     else:
-        origin = another_store(hub, settings, source) if source else settings
+        origin = another_store(settings, source) if source else settings
         if type(origin.store) is type(goal.store) and where(origin) == where(goal):
             raise click.UsageError(
                 f"the routes of {where(goal)} can't be copied there; give another store with --to, "

@@ -20,12 +20,11 @@ from traefikhub.session._parts import (
     run_writer,
     served_generation,
 )
+from traefikhub.session._plan import EXTERNAL_OPTION_CHECKS
 from traefikhub.session._records import base_records
 from traefikhub.session._settings import SessionSettings
 from traefikhub.stores import Records
 from traefikhub.traefik import Credentials, NotLive, require_supported
-from traefikhub.traefik.checks import check_hash, check_run_dir, require_both
-from traefikhub.traefik.ports import listen_address
 from traefikhub.writer import RouteWriter
 
 __all__ = ["connect_external"]
@@ -33,10 +32,8 @@ __all__ = ["connect_external"]
 
 async def connect_external(settings: SessionSettings, stack: AsyncExitStack) -> ProxySession:
     """Connect to a Traefik that others run; return when it serves what the store remembers."""
-    listen_address(settings.api_url, API_SETTING)
-    check_run_dir(settings.run_dir)
-    check_hash(settings.api_hashed_password)
-    require_both(settings.ssl_cert, settings.ssl_key)
+    for check in EXTERNAL_OPTION_CHECKS:
+        check(settings)
     sets_up = settings.setup_dynamic_config
     extra = checked_extra(settings) if sets_up else {}
     snapshot = await open_store(settings, stack)
