@@ -29,7 +29,7 @@ HUB_SPEC = "/"
 SWITCHING = 0.005
 """Seconds for which a request may still go by what was, when a change is live. Traefik gives one
 entry point after the other its new routers, in no order: its API may show them first, and be alone
-with that until the scheduler lets it go on. Seen twice in 33,000 changes, on two busy cores."""
+with that until the scheduler lets it go on. Seen twice in 54,000 changes, on two busy cores."""
 
 
 class Lapse(Enum):
