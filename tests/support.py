@@ -19,6 +19,7 @@ from urllib.parse import parse_qs, urlsplit
 import psutil
 import requests
 import tomli_w
+from traitlets.config import Config
 
 from traefikhub.traefik import find_traefik
 
@@ -100,9 +101,13 @@ def ask(url: str, **headers: str) -> tuple[int, Any]:
 
 def hub_app(**values: Any) -> SimpleNamespace:
     """The parts of the JupyterHub application that a proxy looks at."""
-    return SimpleNamespace(
-        **{"subdomain_host": "", "internal_ssl": False, "cleanup_proxy": True} | values
-    )
+    usual = {
+        "config": Config({"JupyterHub": {"bind_url": "as the proxy's"}}),
+        "subdomain_host": "",
+        "internal_ssl": False,
+        "cleanup_proxy": True,
+    }
+    return SimpleNamespace(**usual | values)
 
 
 def routers_in_api(proxy: Any) -> dict[str, str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 import json
 import os
 import signal
@@ -18,12 +17,9 @@ from typing import Any, NamedTuple
 import anyio
 import psutil
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 from traitlets.config import Config
 
+from certificates import write_certificate
 from conftest import MakeProxy
 from servers.etcd import EtcdServer
 from support import Backend, ask, free_port, run_traefik, wait_until
@@ -114,28 +110,7 @@ def in_process(directory: Path) -> subprocess.Popen[str]:
 
 def certificate(directory: Path, days: int) -> str:
     """The options for a certificate of example.org that ends in so many days."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "example.org")])
-    now = datetime.datetime.now(datetime.timezone.utc)
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(days=400))
-        .not_valid_after(now + datetime.timedelta(days=days, hours=1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName("example.org")]), critical=False)
-        .sign(key, hashes.SHA256())
-    )
-    (directory / "cert.pem").write_bytes(made.public_bytes(serialization.Encoding.PEM))
-    (directory / "key.pem").write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
-        )
-    )
+    write_certificate(directory, days)
     return (
         f"c.JupyterHub.ssl_cert = {str(directory / 'cert.pem')!r}\n"
         f"c.JupyterHub.ssl_key = {str(directory / 'key.pem')!r}\n"

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, AsyncExitStack, nullcontext
 from textwrap import indent
 from typing import Any
-from urllib.parse import urlsplit
 
 import anyio
 from jupyterhub.proxy import Proxy
@@ -26,6 +25,7 @@ from traitlets import (
 
 from traefikhub.activity import timestamp
 from traefikhub.error_pages import HubPages
+from traefikhub.https_options import HttpsOptions
 from traefikhub.old_options import old_option_warnings, unused_store_warnings
 from traefikhub.rules import parse_routespec
 from traefikhub.session import ProxySession, SessionSettings, connect_external, start_traefik
@@ -40,12 +40,13 @@ from traefikhub.table import Route
 from traefikhub.targets import check_target, problem_of_target
 from traefikhub.threads import in_thread
 from traefikhub.traefik import TraefikUnusable
+from traefikhub.traefik.https import HttpsSettings
 from traefikhub.writer import WriterClosed
 
 __all__ = ["TraefikProxy"]
 
 
-class TraefikProxy(Proxy):  # type: ignore[misc]
+class TraefikProxy(HttpsOptions, Proxy):  # type: ignore[misc]
     """JupyterHub's proxy: routes kept in a store, served by Traefik.
 
     Set it up with::
@@ -104,7 +105,7 @@ class TraefikProxy(Proxy):  # type: ignore[misc]
 
     @default("traefik_entrypoint")
     def _default_entrypoint(self) -> str:
-        return "https" if self._is_https else "http"
+        return "https" if self._https else "http"
 
     traefik_api_entrypoint = Unicode(
         "auth_api", help="The name of Traefik's entry point for its API and dashboard."
@@ -116,6 +117,12 @@ class TraefikProxy(Proxy):  # type: ignore[misc]
 
     traefik_api_validate_cert = Bool(
         True, help="Verify the certificate of an https ``traefik_api_url``."
+    ).tag(config=True)
+
+    traefik_api_ca = Unicode(
+        "",
+        help="""A file with the certificates by which that of an https ``traefik_api_url`` is
+        believed; the system's if empty.""",
     ).tag(config=True)
 
     traefik_api_username = Unicode(
@@ -246,6 +253,7 @@ class TraefikProxy(Proxy):  # type: ignore[misc]
         self._starting: anyio.CancelScope | None = None
         self._lifecycle: anyio.Lock | None = None
         self._told: set[str] = set()
+        self.settle_address()
 
     @classmethod
     def class_get_help(cls, inst: Any = None) -> str:
@@ -275,8 +283,8 @@ class TraefikProxy(Proxy):  # type: ignore[misc]
         return ""
 
     @property
-    def _is_https(self) -> bool:
-        return bool(self.ssl_cert) or urlsplit(self.public_url).scheme == "https"
+    def _https(self) -> HttpsSettings | None:
+        return self.https_settings(certificate=bool(self.ssl_cert), url=self.public_url)
 
     # --- start and stop ----------------------------------------------------------------------
 
@@ -349,7 +357,8 @@ class TraefikProxy(Proxy):  # type: ignore[misc]
             store=store_class(parent=self, log=self.log, run_dir=self.run_dir),
             log=self.log,
             public_url=self.public_url,
-            https=self._is_https,
+            https=self._https,
+            http_port=self.http_port,
             ssl_cert=self.ssl_cert,
             ssl_key=self.ssl_key,
             run_dir=self.run_dir,
@@ -361,6 +370,7 @@ class TraefikProxy(Proxy):  # type: ignore[misc]
             api_entry_point=self.traefik_api_entrypoint,
             api_url=self.traefik_api_url,
             api_validate_cert=self.traefik_api_validate_cert,
+            api_ca=self.traefik_api_ca,
             api_username=self.traefik_api_username,
             api_password=self.traefik_api_password,
             api_hashed_password=self.traefik_api_hashed_password,

@@ -138,10 +138,8 @@ class Table:
         self._tree = tree
         self._routes: dict[str, Route] = {}
         self._spellings: dict[str, str] = {}  # the routespec of each key
-        self._fixed = {
-            key: self._with_extra(key, document)
-            for key, document in {**self._extra, **(base or {})}.items()
-        }
+        self._base = dict(base or {})
+        self._fixed = self._beside_routes()
         self.update({route.routespec: route for route in routes})
 
     @property
@@ -210,6 +208,26 @@ class Table:
         for spec in keys:
             after.update(_state(self._routes[spec]))
         return self._difference(before, after)
+
+    def rebase(self, base: Records) -> dict[Key, Document | None]:
+        """Put other records in the place of those of the same keys beside the routes'.
+
+        Returns:
+            As ``update``. Undo by ``rebase`` with the earlier records.
+        """
+        self._base |= base
+        before, self._fixed = self._fixed, self._beside_routes()
+        return {key: self._fixed[key] for key in base if self._fixed[key] != before.get(key)}
+
+    def base(self, keys: Iterable[Key]) -> Records:
+        """Records beside the routes' as they were given."""
+        return {key: self._base[key] for key in keys}
+
+    def _beside_routes(self) -> dict[Key, Document]:
+        return {
+            key: self._with_extra(key, document)
+            for key, document in {**self._extra, **self._base}.items()
+        }
 
     def _replace(self, news: Change, keys: Mapping[str, str]) -> TreeChange:
         """Take the old routes out, and put the new ones in."""

@@ -26,7 +26,7 @@ def external_static(settings: SessionSettings, version: Version) -> dict[str, Do
     Raises:
         TraefikUnusable: where it is to listen can't be told.
     """
-    users, api = listeners(settings)
+    users, api, *http = listeners(settings)
     host, _, port = api.address.rpartition(":")
     extra = dict(settings.extra_static_config)
     if urlsplit(settings.api_url).scheme == "https":
@@ -38,6 +38,7 @@ def external_static(settings: SessionSettings, version: Version) -> dict[str, Do
         replace(settings, starts_traefik=False, access_log="", extra_static_config=extra),
         version,
         address=users.address,
+        http_address=http[0].address if http else "",
         api_address=f"{host if is_loopback(host) else ''}:{port}",
         run_dir=Path(settings.run_dir),
     )

@@ -12,6 +12,8 @@ from typing import Final
 from traefikhub.activity_watch import ActivityWatch, LocalTraefik
 from traefikhub.metrics import metrics_of_hub
 from traefikhub.session._activity import save_activity, watch_local
+from traefikhub.session._certificate import forget_others, keep
+from traefikhub.session._certificate_watch import CertificateWatch, source_of
 from traefikhub.session._parts import (
     POLLING_USER,
     ProxySession,
@@ -67,12 +69,14 @@ async def start_traefik(settings: SessionSettings, stack: AsyncExitStack) -> Pro
     snapshot = await open_store(settings, stack)
     polling = Credentials(POLLING_USER, await in_thread(run_dir.secret, "api-password"))
     pages = pages_for(settings, plan.version)
-    base = await base_records(settings, snapshot, polling, pages)
+    certificate = await in_thread(keep, plan.pair, run_dir.path) if plan.pair else None
+    base = await base_records(settings, snapshot, polling, pages, certificate)
     config = own_static(
         settings,
         plan.version,
         address=plan.address,
         api_address=plan.api_address,
+        http_address=plan.http_address,
         run_dir=run_dir.path,
     )
     config_file = await _write(settings, run_dir, as_toml(config))
@@ -157,12 +161,17 @@ async def start_traefik(settings: SessionSettings, stack: AsyncExitStack) -> Pro
         atexit.register(supervisor.stop_blocking)
         stack.callback(atexit.unregister, supervisor.stop_blocking)
     await first_live(writer, supervisor)
+    await in_thread(forget_others, run_dir.path, plan.pair.name if plan.pair else "")
     if watch:
         watch.run()
         stack.push_async_callback(watch.aclose)
     supervisor.watch()
     metrics_of_hub().show_traefik(supervisor.state)
     run_writer(settings, writer, stack)
+    if source := source_of(settings, run_dir.path, plan.pair, writer.rebase):
+        certificates = CertificateWatch(source, settings.log)
+        certificates.run()
+        stack.push_async_callback(certificates.aclose)
     return ProxySession(
         writer,
         watch,

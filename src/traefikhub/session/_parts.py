@@ -97,7 +97,7 @@ def tls_of(settings: SessionSettings) -> ssl.SSLContext | None:
     """How to verify an https API; None for plain http."""
     if not settings.api_url.startswith("https:"):
         return None
-    tls = ssl.create_default_context()
+    tls = ssl.create_default_context(cafile=settings.api_ca or None)
     if not settings.api_validate_cert:
         tls.check_hostname = False
         tls.verify_mode = ssl.CERT_NONE

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from itertools import combinations
 from typing import Final, NamedTuple
 
+from traefikhub.session._certificate import Pair, read_pair
 from traefikhub.session._parts import API_SETTING, checked_extra
 from traefikhub.session._settings import SessionSettings
 from traefikhub.stores import Records
 from traefikhub.threads import in_thread
 from traefikhub.traefik import Version, find_traefik, require_supported, version_of
 from traefikhub.traefik.checks import (
+    check_api_ca,
     check_api_url,
-    check_certificate,
     check_duration,
     check_entry_points,
     check_environment,
@@ -22,6 +24,7 @@ from traefikhub.traefik.checks import (
     check_trusted_proxies,
     require_both,
 )
+from traefikhub.traefik.https_checks import check_acme, check_acme_here, check_http_port
 from traefikhub.traefik.ports import listen_address, require_apart, require_free
 
 __all__ = [
@@ -36,6 +39,7 @@ __all__ = [
 ]
 
 _USERS_SETTING: Final = "c.JupyterHub.bind_url"
+_HTTP_SETTING: Final = "c.TraefikProxy.http_port"
 
 OPTION_CHECKS: Final[tuple[Callable[[SessionSettings], object], ...]] = (
     lambda settings: listen_address(settings.public_url, _USERS_SETTING),
@@ -47,6 +51,10 @@ OPTION_CHECKS: Final[tuple[Callable[[SessionSettings], object], ...]] = (
     lambda settings: check_trusted_proxies(settings.trusted_proxies),
     lambda settings: check_run_dir(settings.run_dir),
     lambda settings: check_hash(settings.api_hashed_password),
+    lambda settings: check_http_port(settings.https, settings.http_port),
+    lambda settings: check_acme(
+        settings.acme, http_port=settings.http_port, ssl_cert=settings.ssl_cert
+    ),
 )
 """What options alone tell. Each raises TraefikUnusable or ValueError, which name the option."""
 
@@ -55,6 +63,8 @@ EXTERNAL_OPTION_CHECKS: Final[tuple[Callable[[SessionSettings], object], ...]] =
     lambda settings: check_run_dir(settings.run_dir),
     lambda settings: check_hash(settings.api_hashed_password),
     lambda settings: require_both(settings.ssl_cert, settings.ssl_key),
+    lambda settings: check_api_ca(settings.api_ca),
+    lambda settings: check_acme_here(settings.acme),
 )
 """As ``OPTION_CHECKS``, for a Traefik that others run."""
 
@@ -98,15 +108,17 @@ class Program(NamedTuple):
 class Plan:
     """What was checked before anything was touched.
 
-    listeners: for users, and for the API.
+    listeners: for users, for the API, and for those who come by http, if they are led to https.
     program: the path of Traefik.
     extra: the admin's own dynamic configuration.
+    pair: the admin's certificate, if there is one.
     """
 
-    listeners: tuple[Listener, Listener]
+    listeners: tuple[Listener, ...]
     program: str
     version: Version
     extra: Records
+    pair: Pair | None
 
     @property
     def address(self) -> str:
@@ -119,9 +131,14 @@ class Plan:
         return self.listeners[1].address
 
     @property
-    def ports(self) -> tuple[int, int]:
-        """Those of users and of the API."""
-        return self.listeners[0].port, self.listeners[1].port
+    def http_address(self) -> str:
+        """Where users are led to https; empty if they aren't."""
+        return self.listeners[2].address if len(self.listeners) > 2 else ""
+
+    @property
+    def ports(self) -> tuple[int, ...]:
+        """Those of users and of the API first."""
+        return tuple(listener.port for listener in self.listeners)
 
     def require_free(self, but: Collection[int] = ()) -> None:
         """Refuse ports that are taken. Blocks.
@@ -144,23 +161,32 @@ async def make_plan(settings: SessionSettings) -> Plan:
     """
     for check in OPTION_CHECKS:
         check(settings)
-    await in_thread(check_certificate, settings.ssl_cert, settings.ssl_key)
-    users, api = await in_thread(listeners, settings)
+    await in_thread(require_both, settings.ssl_cert, settings.ssl_key)
+    pair = None
+    if settings.ssl_cert:
+        pair = await in_thread(read_pair, settings.ssl_cert, settings.ssl_key)
+    found = await in_thread(listeners, settings)
     extra = checked_extra(settings)
     program, version = await in_thread(find_program, settings)
-    return Plan(listeners=(users, api), program=program, version=version, extra=extra)
+    return Plan(listeners=found, program=program, version=version, extra=extra, pair=pair)
 
 
-def listeners(settings: SessionSettings) -> tuple[Listener, Listener]:
-    """Where Traefik is to listen for users, and for the API. May block on name resolution.
+def listeners(settings: SessionSettings) -> tuple[Listener, ...]:
+    """Where Traefik is to listen for users, for the API, and for those who come by http, if they
+    are led to https. May block on name resolution.
 
     Raises:
-        TraefikUnusable: it can't be told, or one program can't listen on both.
+        TraefikUnusable: it can't be told, or one program can't listen on all.
     """
     users = Listener(listen_address(settings.public_url, _USERS_SETTING), _USERS_SETTING)
     api = Listener(listen_address(settings.api_url, API_SETTING), API_SETTING)
-    require_apart(users.address, users.setting, api.address, api.setting)
-    return users, api
+    found: tuple[Listener, ...] = (users, api)
+    if settings.http_port:
+        host = users.address.rpartition(":")[0]
+        found += (Listener(f"{host}:{settings.http_port}", _HTTP_SETTING),)
+    for one, other in combinations(found, 2):
+        require_apart(one.address, one.setting, other.address, other.setting)
+    return found
 
 
 def find_program(settings: SessionSettings) -> Program:

@@ -47,6 +47,10 @@ async def take_run_dir(
     if settings.access_log:
         path = run_dir.path / settings.access_log
         await in_thread(require_appendable, path, "c.TraefikProxy.access_log")
+    if settings.acme:
+        path = run_dir.path / settings.acme.storage
+        await in_thread(require_appendable, path, "c.TraefikProxy.acme_storage")
+        await in_thread(path.chmod, 0o600)  # Traefik refuses one that others can read
     return run_dir, leftovers
 
 

@@ -9,6 +9,7 @@ from traefikhub.base import (
     api_records,
     api_users,
     certificate_record,
+    https_records,
     metrics_records,
 )
 from traefikhub.error_pages import HubPages, error_page_records
@@ -23,11 +24,18 @@ __all__ = ["base_records"]
 
 
 async def base_records(
-    settings: SessionSettings, snapshot: Snapshot, polling: Credentials, pages: HubPages | None
+    settings: SessionSettings,
+    snapshot: Snapshot,
+    polling: Credentials,
+    pages: HubPages | None,
+    certificate: Records | None = None,
 ) -> Records:
     """The API's router, the certificate, and what leads to the Hub's error pages.
 
     Whatever the store has that still fits is kept, so that a restart writes nothing.
+
+    Args:
+        certificate: the record of the admin's own, where Traefik finds it elsewhere than the Hub.
     """
     users = [polling_user(polling.username, polling.password)]
     if (
@@ -48,7 +56,8 @@ async def base_records(
         )
     return {
         **api_records(settings.api_entry_point, users),
-        **_certificate(settings, snapshot),
+        **(certificate or _certificate(settings, snapshot)),
+        **(https_records(settings.https) if settings.https else {}),
         **(error_page_records(pages) if pages else {}),
         **(metrics_records(settings.api_entry_point) if settings.counts_requests else {}),
     }

@@ -9,6 +9,7 @@ from typing import Any
 
 from traefikhub.error_pages import HubPages
 from traefikhub.stores import RouteStore
+from traefikhub.traefik.https import AcmeSettings, HttpsSettings
 
 __all__ = ["SessionSettings"]
 
@@ -20,7 +21,8 @@ class SessionSettings:
     store: RouteStore
     log: logging.Logger
     public_url: str
-    https: bool
+    https: HttpsSettings | None
+    http_port: int
     ssl_cert: str
     ssl_key: str
     run_dir: str
@@ -32,6 +34,7 @@ class SessionSettings:
     api_entry_point: str
     api_url: str
     api_validate_cert: bool
+    api_ca: str
     api_username: str
     api_password: str
     api_hashed_password: str
@@ -52,6 +55,11 @@ class SessionSettings:
     keep_running: bool
     starts_traefik: bool
     last_activity: bool
+
+    @property
+    def acme(self) -> AcmeSettings | None:
+        """How Traefik gets its certificate, if it is to."""
+        return self.https.acme if self.https else None
 
     @property
     def counts_requests(self) -> bool:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
 import tomli_w
 
+from traefikhub.base import HSTS_KEY
 from traefikhub.session._settings import SessionSettings
 from traefikhub.stores import Document
 from traefikhub.table import merge
 from traefikhub.traefik import StaticSettings, TraefikUnusable, Version, static_config
+from traefikhub.traefik.https import AcmeSettings
 
 __all__ = ["as_toml", "http_proxy_of", "own_static", "why_blind", "with_extra"]
 
@@ -20,20 +23,34 @@ _HTTP_PROXIES: Final = ("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"
 
 
 def own_static(
-    settings: SessionSettings, version: Version, *, address: str, api_address: str, run_dir: Path
+    settings: SessionSettings,
+    version: Version,
+    *,
+    address: str,
+    api_address: str,
+    http_address: str = "",
+    run_dir: Path,
 ) -> Document:
     """The static configuration for a Traefik, with the admin's part.
 
     Args:
         address, api_address: where it is to listen, ``host:port``.
-        run_dir: what the name of the access log is relative to.
+        http_address: as these, to lead users to https; nowhere if empty.
+        run_dir: what the names of files are relative to.
     """
+    https = settings.https
+    if https and https.acme:
+        https = replace(https, acme=_placed(https.acme, run_dir))
     config = static_config(
         StaticSettings(
             address=address,
             entry_point=settings.entry_point,
-            https=settings.https,
+            https=https,
             api_address=api_address,
+            http_address=http_address,
+            users_middlewares=[f"{HSTS_KEY.name}@{settings.store.provider_name}"]
+            if https and https.hsts_seconds and settings.setup_dynamic_config
+            else [],
             api_entry_point=settings.api_entry_point,
             providers=settings.store.provider_config(),
             log_level=settings.log_level,
@@ -47,6 +64,15 @@ def own_static(
         version,
     )
     return with_extra(config, settings.extra_static_config)
+
+
+def _placed(acme: AcmeSettings, run_dir: Path) -> AcmeSettings:
+    """With names of files that hold wherever Traefik is started."""
+    return replace(
+        acme,
+        storage=str(run_dir / acme.storage),
+        ca_certificates=tuple(str(Path(file).absolute()) for file in acme.ca_certificates),
+    )
 
 
 def with_extra(config: Document, extra: Mapping[str, Any]) -> Document:
