@@ -48,11 +48,13 @@ def types(session: nox.Session) -> None:
 
 
 def bring_servers(session: nox.Session) -> None:
-    """The wheels bring Traefik and etcd; consul is a Debian package. In CI nothing may lack."""
+    """The wheels bring Traefik and etcd; consul and pebble are Debian packages. In CI nothing may
+    lack."""
     in_ci = bool(os.environ.get("CI"))
     if in_ci:
-        session.env.setdefault("TRAEFIKHUB_REQUIRE_STORES", "toml-file,etcd,consul")
-    session.run("python", "tools/fetch_consul.py", success_codes=[0] if in_ci else [0, 1])
+        session.env.setdefault("TRAEFIKHUB_REQUIRE_STORES", "toml-file,etcd,consul,pebble")
+    for name in ("consul", "pebble"):
+        session.run("python", f"tools/fetch_{name}.py", success_codes=[0] if in_ci else [0, 1])
 
 
 @nox.session

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import socket
 import ssl
@@ -14,6 +15,12 @@ import anyio
 import pytest
 import requests
 import websocket
+from aioquic.asyncio.client import connect
+from aioquic.asyncio.protocol import QuicConnectionProtocol
+from aioquic.h3.connection import H3_ALPN, H3Connection
+from aioquic.h3.events import DataReceived, HeadersReceived
+from aioquic.quic.configuration import QuicConfiguration
+from aioquic.quic.events import QuicEvent
 
 from certificates import write_certificate
 from conftest import MakeProxy
@@ -309,6 +316,61 @@ async def test_intermediate_and_modern(make_secure: MakeProxy, backend: MakeBack
     proxy.tls_profile = "modern"
     await proxy.start()
     assert await in_thread(found) == ["TLSv1.3", "", "", "", ""]
+
+
+async def test_http3_where_it_was_asked_for(make_secure: MakeProxy, backend: MakeBackend) -> None:
+    proxy = await started(make_secure(http3=True), backend("hub").url)
+    answer = await in_thread(over_https, f"{proxy.public_url}/hub/")
+    assert f'h3=":{port_of(proxy)}"' in answer.headers["Alt-Svc"]
+    status, body = await over_http3(port_of(proxy), "/user/ada/x%2Fy")
+    assert status == 200
+    assert json.loads(body)["path"] == "/user/ada/x%2Fy"
+    await proxy.stop()
+    proxy.http3 = False
+    await proxy.start()
+    answer = await in_thread(over_https, f"{proxy.public_url}/hub/")
+    assert "Alt-Svc" not in answer.headers
+
+
+async def over_http3(port: int, path: str) -> tuple[int, bytes]:
+    """Status and body of a request over QUIC."""
+    settings = QuicConfiguration(
+        is_client=True, alpn_protocols=H3_ALPN, verify_mode=ssl.CERT_NONE, server_name="localhost"
+    )
+    with anyio.fail_after(20):
+        async with connect(
+            "127.0.0.1", port, configuration=settings, create_protocol=Http3Client
+        ) as client:
+            assert isinstance(client, Http3Client)
+            return await client.ask(f"127.0.0.1:{port}", path)
+
+
+class Http3Client(QuicConnectionProtocol):
+    """Asks one question."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._http = H3Connection(self._quic)
+        self._status, self._body = 0, b""
+        self._done = anyio.Event()
+
+    async def ask(self, host: str, path: str) -> tuple[int, bytes]:
+        head = {":method": "GET", ":scheme": "https", ":authority": host, ":path": path}
+        stream = self._quic.get_next_available_stream_id()
+        fields = [(name.encode(), value.encode()) for name, value in head.items()]
+        self._http.send_headers(stream, fields, end_stream=True)
+        self.transmit()
+        await self._done.wait()
+        return self._status, self._body
+
+    def quic_event_received(self, event: QuicEvent) -> None:
+        for found in self._http.handle_event(event):
+            if isinstance(found, HeadersReceived):
+                self._status = int(dict(found.headers)[b":status"])
+            elif isinstance(found, DataReceived):
+                self._body += found.data
+            if getattr(found, "stream_ended", False):
+                self._done.set()
 
 
 async def test_http2_is_offered_and_websockets_pass(

@@ -41,12 +41,12 @@ from traefikhub.session import (
     SessionSettings,
     Standing,
     checked_extra,
+    read_pair,
     standing_of,
     why_not_beside,
 )
 from traefikhub.stores import Snapshot, StoreNotFound, in_thread
 from traefikhub.traefik import TraefikError
-from traefikhub.traefik.checks import check_certificate
 
 __all__ = ["command"]
 
@@ -203,7 +203,8 @@ class _Checkup:
             self._add(skipped(check, f"not while this Hub's Traefik runs: {why}"))
             return
         try:
-            check_certificate(settings.ssl_cert, settings.ssl_key)
+            if settings.ssl_cert:
+                await in_thread(read_pair, settings.ssl_cert, settings.ssl_key)
         except TraefikError:  # which was told
             settings = replace(settings, ssl_cert="", ssl_key="")
         self._add(*await look_at_trial(settings, readable=readable))

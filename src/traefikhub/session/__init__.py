@@ -1,6 +1,7 @@
 """Bring the parts up in the right order, and down again: store, routes, Traefik, writer."""
 
 from traefikhub.session._asking import ask_version, own_credentials, wait_served
+from traefikhub.session._certificate import read_pair
 from traefikhub.session._elsewhere import why_not_beside
 from traefikhub.session._external import connect_external
 from traefikhub.session._for_others import external_static, is_loopback
@@ -37,6 +38,7 @@ __all__ = [
     "is_loopback",
     "listeners",
     "own_credentials",
+    "read_pair",
     "read_routes",
     "require_writable",
     "standing_of",
