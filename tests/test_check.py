@@ -21,6 +21,7 @@ from traitlets.config import Config
 
 from certificates import write_certificate
 from conftest import MakeProxy
+from servers.consul import ConsulServer
 from servers.etcd import EtcdServer
 from support import Backend, ask, free_port, run_traefik, wait_until
 from traefikhub.cli._check import command
@@ -500,6 +501,56 @@ def test_a_user_of_etcd_whose_rights_are_too_narrow_for_traefik(
         assert found.faults == ["store"]
         assert "falsch" not in str(found)
         assert server.dump() == before
+
+
+def test_a_user_who_may_not_write(check: Check, tmp_path: Path) -> None:
+    with EtcdServer(tmp_path / "etcd", root_password="root") as server:
+        server.add_user("hub", "geheim", role="reader")
+        allowed = {"permType": "READ", "key": "dHJhZWZpaw==", "range_end": "dHJhZWZpbA=="}
+        server.ask("/v3/auth/role/grant", {"name": "reader", "perm": allowed})
+        before = server.dump()
+        found = check(
+            'c.TraefikProxy.store = "etcd"\n'
+            f'c.EtcdStore.endpoints = ["{server.endpoint}"]\n'
+            'c.EtcdStore.username = "hub"\n'
+            'c.EtcdStore.password = "geheim"\n'
+        )
+        assert found.code == 1
+        assert found.faults == ["store, writing"]
+        assert "permission denied" in found.of("store, writing", "fault")["found"]
+        assert "traefik/" in found.of("store, writing", "fault")["fix"]
+        assert server.dump() == before
+
+
+def test_a_token_that_may_not_write(check: Check, tmp_path: Path) -> None:
+    with ConsulServer(tmp_path / "consul", root_token="root") as server:
+        for allowed, faults in (("read", ["store, writing"]), ("write", [])):
+            token, _ = server.add_token(f'key_prefix "traefik" {{ policy = "{allowed}" }}')
+            found = check(
+                'c.TraefikProxy.store = "consul"\n'
+                f'c.ConsulStore.url = "{server.url}"\n'
+                f'c.ConsulStore.token = "{token}"\n'
+            )
+            assert found.faults == faults
+
+
+def test_misspelt_options_and_classes(check: Check) -> None:
+    found = check(
+        'c.TraefikProxy.stor = "etcd"\n'
+        'c.TraefikProxi.store = "etcd"\n'
+        'c.TomlFileStor.path = "x"\n'
+        'c.JupyterHub.bind_ulr = "x"\n'
+        'c.Spawner.cmd = ["x"]\n'
+    )
+    texts = [row["found"] for row in found.rows["options"] if row["status"] == "warning"]
+    assert len(texts) == 4
+    for wrong, right in (
+        ("stor", "store"),
+        ("TraefikProxi", "TraefikProxy"),
+        ("TomlFileStor", "TomlFileStore"),
+        ("bind_ulr", "bind_url"),
+    ):
+        assert any(wrong in text and f"{right}" in text for text in texts), texts
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a directory away")

@@ -18,7 +18,13 @@ from traitlets.config import Config
 
 from traefikhub.stores import InstalledStore, RouteStore
 
-__all__ = ["OLD_OPTIONS", "OldOption", "old_option_warnings", "unused_store_warnings"]
+__all__ = [
+    "OLD_OPTIONS",
+    "OldOption",
+    "misspelt_sections",
+    "old_option_warnings",
+    "unused_store_warnings",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +65,9 @@ _SHARED: Final = ("Proxy", _PROXY)
 """Sections that apply here, too; so traitlets tells of unknown options in them."""
 
 _OLD_SECTIONS: Final = (_FILE, _TOML, _KV, _ETCD, _CONSUL, _REDIS, _CHP)
+
+_CLOSE: Final = 0.85
+"""How alike a section and a class are of which the former may be meant for the latter."""
 
 _STATIC: Final = "c.TraefikProxy.extra_static_config"
 _DYNAMIC: Final = "c.TraefikProxy.extra_dynamic_config"
@@ -306,6 +315,23 @@ def unused_store_warnings(
                 "or remove it"
             )
     return texts
+
+
+def misspelt_sections(config: Config, meant: Collection[str], known: Collection[str]) -> list[str]:
+    """Sections of which traitlets says nothing, because no class has their name.
+
+    Args:
+        meant: names of classes that have options.
+        known: names of all classes that there are.
+    """
+    return [
+        f"c.{section} is no class that there is, and its options have no effect. Did you mean "
+        f"c.{close[0]}?"
+        for section in config
+        if section not in known
+        and section not in _OLD_SECTIONS
+        and (close := get_close_matches(section, sorted(meant), 1, _CLOSE))
+    ]
 
 
 def _set_in(config: Config, section: str) -> list[str]:

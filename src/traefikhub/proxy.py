@@ -22,11 +22,16 @@ from traitlets import (
     Union,
     default,
 )
+from traitlets.config import Configurable
 
 from traefikhub.activity import timestamp
 from traefikhub.error_pages import HubPages
 from traefikhub.https_options import HttpsOptions
-from traefikhub.old_options import old_option_warnings, unused_store_warnings
+from traefikhub.old_options import (
+    misspelt_sections,
+    old_option_warnings,
+    unused_store_warnings,
+)
 from traefikhub.rules import parse_routespec
 from traefikhub.session import ProxySession, SessionSettings, connect_external, start_traefik
 from traefikhub.stores import (
@@ -340,6 +345,9 @@ class TraefikProxy(HttpsOptions, Proxy):  # type: ignore[misc]
         for text in (
             *old_option_warnings(self.config, self.trait_names(config=True)),
             *unused_store_warnings(self.config, store_class, installed_stores()),
+            *misspelt_sections(
+                self.config, {"TraefikProxy", store_class.__name__}, _names_below(Configurable)
+            ),
         ):
             if text not in self._told:
                 self.log.warning("%s", text)
@@ -493,6 +501,10 @@ class TraefikProxy(HttpsOptions, Proxy):  # type: ignore[misc]
         """
         await (await self._ready()).writer.check()
         await super().check_routes(user_dict, service_dict, await self.get_all_routes())
+
+
+def _names_below(cls: type) -> set[str]:
+    return {cls.__name__}.union(*map(_names_below, cls.__subclasses__()))
 
 
 def _of_every_store(text_of: Callable[[type[RouteStore]], str]) -> Iterator[tuple[str, bool]]:

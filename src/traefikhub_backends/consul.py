@@ -200,6 +200,14 @@ class ConsulStore(KeyValueStore):
         """The transactions of a stage at once, over several connections."""
         return await self._in_thread(partial(self._transact, stages=stages, guard=guard))
 
+    async def prove_writable(self) -> None:
+        """By a transaction that asks for a version which no key has."""
+        await self.connect(read_only=False)
+        try:
+            await self._in_thread(self._write_in_vain)
+        finally:
+            await self.disconnect()
+
     async def _in_thread(self, work: Callable[[Agent], _T]) -> _T:
         if self._agent is None:
             raise StoreError("ConsulStore is not open")
@@ -349,6 +357,11 @@ class ConsulStore(KeyValueStore):
             f"{agent.where}: the key {self._key(guard.path)} was changed by somebody who did not "
             f"take over. {'Not all' if earlier else 'Nothing'} was written; load, and try again."
         )
+
+    def _write_in_vain(self, agent: Agent) -> None:
+        key = self._key(_PROBE)
+        never = {"KV": {"Verb": "check-index", "Key": key, "Index": 1}}
+        agent.transact([never, _operation(key, "", "set")], guarded=True)
 
     def _prepare(self, agent: Agent, version: _Version, stages: list[list[list[Any]]]) -> bool:
         """Make all these if the guard's key still has this version; it keeps that."""

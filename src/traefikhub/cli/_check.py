@@ -65,7 +65,8 @@ def command(hub: Hub, as_json: bool) -> int:
 
     Exit code 1 if there is a fault; warnings are none.
     """
-    findings = anyio.run(_Checkup(hub, hub.proxy()).run)
+    told = _Told()
+    findings = anyio.run(_Checkup(hub, hub.proxy(told.log), told).run)
     show_findings(findings, as_json=as_json)
     return 1 if any(each.status is Status.FAULT for each in findings) else 0
 
@@ -73,11 +74,11 @@ def command(hub: Hub, as_json: bool) -> int:
 class _Checkup:
     """One look at everything. What was found so far decides what can be looked at next."""
 
-    def __init__(self, hub: Hub, proxy: TraefikProxy) -> None:
+    def __init__(self, hub: Hub, proxy: TraefikProxy, told: _Told) -> None:
         self._hub = hub
         self._proxy = proxy
         self._findings: list[Finding] = []
-        self._told = _Told()
+        self._told = told
 
     async def run(self) -> list[Finding]:
         """All findings, in the order in which they help best."""
@@ -93,7 +94,6 @@ class _Checkup:
 
     async def _run(self, advance: Callable[[], None]) -> None:
         proxy = self._proxy
-        proxy.log = self._told.log
         missing = ""
         try:
             with self._hub.explained():
@@ -197,7 +197,9 @@ class _Checkup:
             )
             return
         if standing is None or not program:
-            self._add(skipped(check, f"{'Traefik' if standing else 'the options'} come first"))
+            self._add(
+                skipped(check, f"{'Traefik comes' if standing else 'the options come'} first")
+            )
             return
         if standing.traefik and (why := why_not_beside(settings)):
             self._add(skipped(check, f"not while this Hub's Traefik runs: {why}"))

@@ -61,6 +61,18 @@ async def look_at_writing(store: RouteStore) -> list[Finding]:
         ]
     findings = []
     own = getattr(store, "prefix", "")
+    if isinstance(store, KeyValueStore):
+        try:
+            await store.prove_writable()
+        except StoreError as error:
+            return [
+                fault(
+                    check,
+                    error,
+                    f"give this user the rights that the documentation of {name} has, on all keys "
+                    f"below {own}/, or mend what it says",
+                )
+            ]
     try:
         async with scratch_place(store) as place:
             findings.append(await _write(check, place.store, place.name))
@@ -75,8 +87,7 @@ async def look_at_writing(store: RouteStore) -> list[Finding]:
             warning(
                 check,
                 f"it can't be tried beside what the Hub has there: {error}",
-                f"none is needed if this user may write below {own}/ and nowhere else; else give "
-                "it the rights that the page Stores of the documentation has",
+                f"none is needed: this user may write below {own}/, where the Hub writes",
             )
         )
     return findings

@@ -39,14 +39,17 @@ class Hub:
     file: str
     traits: tuple[str, ...]
 
-    def proxy(self) -> TraefikProxy:
+    def proxy(self, log: logging.Logger | None = None) -> TraefikProxy:
         """The proxy as the Hub would make it. Runs the configuration; starts and writes nothing.
+
+        Args:
+            log: where it is told what traitlets finds odd; JupyterHub's if None.
 
         Raises:
             ClickException: the configuration can't be read, or has another proxy.
         """
         with _output_to_stderr(), self.explained():
-            app = self._app()
+            app = self._app(log)
             found = app.proxy_class
             if not issubclass(found, TraefikProxy):
                 raise click.ClickException(
@@ -82,10 +85,10 @@ class Hub:
         file = self.file or (_USUAL if Path(_USUAL).exists() else f"without {_USUAL}")
         return " ".join((file, *(trait.partition("=")[0] for trait in self.traits)))
 
-    def _app(self) -> Any:
+    def _app(self, log: logging.Logger | None) -> Any:
         if self.file and not Path(self.file).is_file():
             raise click.UsageError(f"-f {self.file}: there is no such file")
-        app = JupyterHub(log_level=logging.WARNING)
+        app = JupyterHub(log_level=logging.WARNING, **({"log": log} if log else {}))
         app.raise_config_file_errors = True
         file = [f"--config={self.file}"] if self.file else []
         app.parse_command_line([*file, *self.traits])

@@ -198,6 +198,23 @@ class KeyValueStore(RouteStore):
         """
         return f"{self.prefix}-scratch-{name}"
 
+    async def prove_writable(self) -> None:
+        """Prove what a start needs, beside a Hub that runs: that this user may write below the
+        prefix. Writes nothing. For a store that is not open.
+
+        By default by a transaction whose guard can't hold: a server that looks at rights before
+        it looks at values refuses that. Others have a way of their own.
+
+        Raises:
+            as ``open``.
+        """
+        await self.connect(read_only=False)
+        try:
+            nobody = "nobody"  # no owner's token is like that
+            await self.transact([Change(_OWNER, nobody)], Guard(_OWNER, nobody))
+        finally:
+            await self.disconnect()
+
     async def erase(self) -> None:
         """Delete every key below the prefix, those of the base class included. For a prefix that
         nobody else uses, of a store that is not open. A server with keys of the store's own that

@@ -7,7 +7,15 @@ from typing import Any
 import anyio
 import anyio.lowlevel
 
-from traefikhub.stores import Batch, FencedError, Key, RouteStore, Snapshot, StoreError
+from traefikhub.stores import (
+    Batch,
+    FencedError,
+    Key,
+    KeyValueStore,
+    RouteStore,
+    Snapshot,
+    StoreError,
+)
 from traefikhub.testing._child import RECORDS, batch_of
 from traefikhub.testing._hooks import Hooks
 from traefikhub.testing._promises import Promise, proves
@@ -107,6 +115,28 @@ class OwnerTests(Hooks):
                     raise AssertionError("a store opened for reading accepted a batch")
                 await owner.apply(batch_of(2))
                 await reader.close()
+
+        run(work)
+
+    @proves(Promise.FENCED)
+    def test_a_look_at_the_rights_takes_over_nothing(self, server: Any, prefix: str) -> None:
+        """``prove_writable`` neither fences nor writes, with or without an owner."""
+
+        async def work() -> None:
+            looker = self._prepared_store(prefix, server)
+            if not isinstance(looker, KeyValueStore):
+                return
+            await looker.prove_writable()
+            await looker.connect(read_only=True)
+            try:
+                assert await looker.read_all() == {}, "a look at the rights has written"
+            finally:
+                await looker.disconnect()
+            async with self._prepared_store(prefix, server) as owner:
+                await owner.apply(batch_of(1))
+                await looker.prove_writable()
+                await owner.apply(batch_of(2))
+                assert await owner.load() == Snapshot(batch_of(2).puts, 2)
 
         run(work)
 
