@@ -560,3 +560,23 @@ def test_another_user_than_the_hubs(check: Check, tmp_path: Path) -> None:
     row = check().of("user", "warning")
     assert "belongs to" in row["found"]
     assert "run this check as" in row["fix"]
+
+
+def test_entry_points_of_the_admins_own(check: Check) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        taken = other.getsockname()[1]
+        found = check(
+            "c.TraefikProxy.extra_static_config = {'entryPoints': {"
+            f"'more': {{'address': '127.0.0.1:{taken}'}}, "
+            f"'free': {{'address': '127.0.0.1:{free_port()}/tcp'}}, "
+            f"'datagrams': {{'address': '127.0.0.1:{taken}/udp'}}}}}}\n"
+        )
+    assert found.faults == [f"port {taken}"]
+    assert "extra_static_config, entryPoints.more" in found.of(f"port {taken}", "fault")["found"]
+    found = check(
+        "c.TraefikProxy.extra_static_config = {'entryPoints': {'http': {'address': ':1234'}}}\n"
+    )
+    assert "options" in found.faults
+    assert "c.JupyterHub.bind_url" in found.of("options", "fault")["found"]

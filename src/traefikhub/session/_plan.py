@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+import re
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Final, NamedTuple
@@ -10,9 +11,16 @@ from typing import Final, NamedTuple
 from traefikhub.session._certificate import Pair, read_pair
 from traefikhub.session._parts import API_SETTING, checked_extra
 from traefikhub.session._settings import SessionSettings
+from traefikhub.session._static import entry_point_addresses
 from traefikhub.stores import Records
 from traefikhub.threads import in_thread
-from traefikhub.traefik import Version, find_traefik, require_supported, version_of
+from traefikhub.traefik import (
+    TraefikUnusable,
+    Version,
+    find_traefik,
+    require_supported,
+    version_of,
+)
 from traefikhub.traefik.checks import (
     check_api_ca,
     check_api_url,
@@ -34,12 +42,15 @@ __all__ = [
     "Plan",
     "Program",
     "find_program",
+    "http_address_of",
     "listeners",
     "make_plan",
 ]
 
 _USERS_SETTING: Final = "c.JupyterHub.bind_url"
 _HTTP_SETTING: Final = "c.TraefikProxy.http_port"
+_EXTRA: Final = "c.TraefikProxy.extra_static_config"
+_ADDRESS: Final = re.compile(r".*:[1-9][0-9]*")
 
 OPTION_CHECKS: Final[tuple[Callable[[SessionSettings], object], ...]] = (
     lambda settings: listen_address(settings.public_url, _USERS_SETTING),
@@ -51,6 +62,7 @@ OPTION_CHECKS: Final[tuple[Callable[[SessionSettings], object], ...]] = (
     lambda settings: check_trusted_proxies(settings.trusted_proxies),
     lambda settings: check_run_dir(settings.run_dir),
     lambda settings: check_hash(settings.api_hashed_password),
+    lambda settings: check_no_other_address(settings),
     lambda settings: check_http_port(settings.https, settings.http_port),
     lambda settings: check_acme(
         settings.acme, http_port=settings.http_port, ssl_cert=settings.ssl_cert
@@ -108,7 +120,7 @@ class Program(NamedTuple):
 class Plan:
     """What was checked before anything was touched.
 
-    listeners: for users, for the API, and for those who come by http, if they are led to https.
+    listeners: for users, for the API, for those who come by http, and the admin's own.
     program: the path of Traefik.
     extra: the admin's own dynamic configuration.
     pair: the admin's certificate, if there is one.
@@ -133,7 +145,7 @@ class Plan:
     @property
     def http_address(self) -> str:
         """Where users are led to https; empty if they aren't."""
-        return self.listeners[2].address if len(self.listeners) > 2 else ""
+        return http_address_of(self.listeners)
 
     @property
     def ports(self) -> tuple[int, ...]:
@@ -172,8 +184,8 @@ async def make_plan(settings: SessionSettings) -> Plan:
 
 
 def listeners(settings: SessionSettings) -> tuple[Listener, ...]:
-    """Where Traefik is to listen for users, for the API, and for those who come by http, if they
-    are led to https. May block on name resolution.
+    """Where Traefik is to listen for users, for the API, for those who come by http, if they are
+    led to https, and where else the admin says. May block on name resolution.
 
     Raises:
         TraefikUnusable: it can't be told, or one program can't listen on all.
@@ -184,9 +196,42 @@ def listeners(settings: SessionSettings) -> tuple[Listener, ...]:
     if settings.http_port:
         host = users.address.rpartition(":")[0]
         found += (Listener(f"{host}:{settings.http_port}", _HTTP_SETTING),)
+    found += (*_of_the_admins(settings),)
     for one, other in combinations(found, 2):
         require_apart(one.address, one.setting, other.address, other.setting)
     return found
+
+
+def http_address_of(found: Iterable[Listener]) -> str:
+    """Where users are led to https, ``host:port``; empty if they aren't."""
+    return next((each.address for each in found if each.setting == _HTTP_SETTING), "")
+
+
+def _of_the_admins(settings: SessionSettings) -> Iterator[Listener]:
+    """Entry points of the admin's own, as far as they are for TCP."""
+    ours = {settings.entry_point.lower(), settings.api_entry_point.lower()}
+    for name, address in entry_point_addresses(settings.extra_static_config):
+        if name.lower() not in ours:
+            where, _, protocol = address.partition("/")
+            if protocol.lower() != "udp" and _ADDRESS.fullmatch(where):
+                yield Listener(where, f"{_EXTRA}, entryPoints.{name}")
+
+
+def check_no_other_address(settings: SessionSettings) -> None:
+    """Refuse an address for our own entry points in ``extra_static_config``: what the Hub and its
+    users are told would be another.
+
+    Raises:
+        TraefikUnusable: there is one.
+    """
+    ours = {settings.entry_point.lower(): _USERS_SETTING}
+    ours[settings.api_entry_point.lower()] = API_SETTING
+    for name, address in entry_point_addresses(settings.extra_static_config):
+        if setting := ours.get(name.lower()):
+            raise TraefikUnusable(
+                f"{_EXTRA} has {address!r} as the address of entry point {name}; set {setting} "
+                "instead, so that the Hub knows of it"
+            )
 
 
 def find_program(settings: SessionSettings) -> Program:

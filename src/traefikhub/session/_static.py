@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
@@ -16,7 +16,14 @@ from traefikhub.table import merge
 from traefikhub.traefik import StaticSettings, TraefikUnusable, Version, static_config
 from traefikhub.traefik.https import AcmeSettings
 
-__all__ = ["as_toml", "http_proxy_of", "own_static", "why_blind", "with_extra"]
+__all__ = [
+    "as_toml",
+    "entry_point_addresses",
+    "http_proxy_of",
+    "own_static",
+    "why_blind",
+    "with_extra",
+]
 
 _HTTP_PROXIES: Final = ("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy")
 """With one of these, Traefik's connections don't lead to the targets."""
@@ -84,6 +91,17 @@ def with_extra(config: Document, extra: Mapping[str, Any]) -> Document:
             # Else they would be nowhere but where we route them.
             config = merge(config, {"metrics": {"prometheus": {"manualRouting": False}}})
     return merge(config, dict(extra))
+
+
+def entry_point_addresses(extra: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Names and addresses of the entry points in ``extra_static_config``; Traefik takes its keys in
+    any case."""
+    for key, points in extra.items():
+        if str(key).lower() == "entrypoints" and isinstance(points, Mapping):
+            for name, point in points.items():
+                for word, address in point.items() if isinstance(point, Mapping) else ():
+                    if str(word).lower() == "address" and isinstance(address, str):
+                        yield str(name), address
 
 
 def as_toml(config: Document) -> str:
