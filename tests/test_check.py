@@ -580,3 +580,11 @@ def test_entry_points_of_the_admins_own(check: Check) -> None:
     )
     assert "options" in found.faults
     assert "c.JupyterHub.bind_url" in found.of("options", "fault")["found"]
+
+
+def test_a_name_that_is_no_address_of_this_machine(check: Check) -> None:
+    found = check(url="http://hub.example.invalid:8000")
+    row = found.of("port 8000", "fault")
+    assert "has no address" in row["found"]
+    assert "stop what listens" not in row["fix"]
+    assert "c.JupyterHub.bind_url" in row["fix"]

@@ -98,7 +98,11 @@ async def look_at_ports(settings: SessionSettings, standing: Standing) -> list[F
         try:
             await in_thread(listener.require_free, standing.ports)
         except TraefikError as error:
-            mend = f"stop what listens there, or set {listener.setting} to another port"
+            mend = (
+                f"stop what listens there, or set {listener.setting} to another port"
+                if "is taken" in str(error)
+                else f"set {listener.setting} to where this machine, and this user, may listen"
+            )
             found.append(fault(check, error, mend))
         else:
             held = listener.port in standing.ports

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from traefikhub.cli._findings import Finding, fault, fine, skipped, warning
+from traefikhub.cli._findings import Finding, Status, fault, fine, skipped, warning
 from traefikhub.session import (
     SessionSettings,
     Standing,
@@ -61,7 +61,11 @@ async def look_at_own(
     except TraefikError as error:
         return [fault("API", error, fix)]
     found = fine("API", f"Traefik {version} answers at {settings.api_url}")
-    return [found, await _serves(settings, credentials, snapshot, fix)]
+    serves = await _serves(settings, credentials, snapshot, fix)
+    if serves.status is Status.FAULT and not standing.hub:
+        # It may have served another store.
+        serves = warning(serves.check, serves.found, "none is needed: the Hub's start mends it")
+    return [found, serves]
 
 
 async def look_at_external(settings: SessionSettings, snapshot: Snapshot | None) -> list[Finding]:
