@@ -534,3 +534,17 @@ def test_another_user_than_the_hubs(check: Check, tmp_path: Path) -> None:
     row = check().of("user", "warning")
     assert "belongs to" in row["found"]
     assert "run this check as" in row["fix"]
+
+
+def test_a_directory_that_is_open_to_others(check: Check, tmp_path: Path) -> None:
+    """Only if the next start can't close it."""
+    run_dir = tmp_path / "run"
+    run_dir.mkdir()
+    run_dir.chmod(0o755)
+    assert check().of("directories", "ok")
+    assert run_dir.stat().st_mode & 0o777 == 0o755
+    (run_dir / "logo.svg").touch()
+    (run_dir / "logo.svg").chmod(0o644)
+    row = check().of("directories", "warning")
+    assert "mode 0755: others can see the names" in row["found"]
+    assert f"chmod 700 {run_dir}" in row["fix"]
