@@ -588,3 +588,17 @@ def test_a_name_that_is_no_address_of_this_machine(check: Check) -> None:
     assert "has no address" in row["found"]
     assert "stop what listens" not in row["fix"]
     assert "c.JupyterHub.bind_url" in row["fix"]
+
+
+def test_a_directory_that_is_open_to_others(check: Check, tmp_path: Path) -> None:
+    """Only if the next start can't close it."""
+    run_dir = tmp_path / "run"
+    run_dir.mkdir()
+    run_dir.chmod(0o755)
+    assert check().of("directories", "ok")
+    assert run_dir.stat().st_mode & 0o777 == 0o755
+    (run_dir / "logo.svg").touch()
+    (run_dir / "logo.svg").chmod(0o644)
+    row = check().of("directories", "warning")
+    assert "mode 0755: others can see the names" in row["found"]
+    assert f"chmod 700 {run_dir}" in row["fix"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import getpass
 import os
 import pwd
+from contextlib import suppress
 from typing import Any
 
 from traefikhub.cli._findings import Finding, fault, fine, warning
@@ -16,9 +17,9 @@ from traefikhub.session import (
     require_writable,
 )
 from traefikhub.stores import in_thread
-from traefikhub.traefik import TraefikError
+from traefikhub.traefik import TraefikError, find_traefik
 from traefikhub.traefik.api import Sign, sign_of_life
-from traefikhub.traefik.rundir import RunDir
+from traefikhub.traefik.rundir import RunDir, openness
 
 __all__ = [
     "look_at_directories",
@@ -83,7 +84,12 @@ async def look_at_directories(settings: SessionSettings, standing: Standing) -> 
         await in_thread(require_writable, settings)
     except TraefikError as error:
         return fault(check, error, mend)
-    return fine(check, f"{RunDir(settings.run_dir).path} can be written")
+    path = RunDir(settings.run_dir).path
+    # What the next start mends by itself is no matter.
+    problem = await in_thread(openness, path) if path.is_dir() else None
+    if problem and not problem.closable:
+        return warning(check, problem.found, problem.mend)
+    return fine(check, f"{path} can be written")
 
 
 async def look_at_ports(settings: SessionSettings, standing: Standing) -> list[Finding]:
@@ -92,11 +98,14 @@ async def look_at_ports(settings: SessionSettings, standing: Standing) -> list[F
         both = await in_thread(listeners, settings)
     except TraefikError as error:
         return [fault("ports", error, "choose another port for one of them")]
+    program = ""
+    with suppress(TraefikError):  # ``look_at_program`` tells
+        program = await in_thread(find_traefik, settings.traefik_command)
     found = []
     for listener in both:
         check = f"port {listener.port}"
         try:
-            await in_thread(listener.require_free, standing.ports)
+            await in_thread(listener.require_free, standing.ports, program)
         except TraefikError as error:
             mend = (
                 f"stop what listens there, or set {listener.setting} to another port"

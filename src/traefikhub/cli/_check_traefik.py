@@ -191,8 +191,8 @@ async def look_at_trial(settings: SessionSettings, *, readable: bool) -> list[Fi
             fault(
                 "store, by Traefik",
                 trial.of_store,
-                f"Traefik reads it with the same options of c.{type(settings.store).__name__} as "
-                "the Hub; the page Stores of the documentation has the rights that it needs",
+                f"Traefik reads it as the options of c.{type(settings.store).__name__} say; the "
+                "page Least privilege of the documentation has the rights that it needs",
             )
         )
     return findings

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import atexit
-import os
 from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
@@ -39,19 +38,13 @@ from traefikhub.stores import place_of
 from traefikhub.threads import in_thread
 from traefikhub.traefik import Credentials, TraefikProcess
 from traefikhub.traefik.api import sign_of_life
+from traefikhub.traefik.environment import passed_on
 from traefikhub.traefik.process import last_words
 from traefikhub.traefik.rundir import RunDir, write_private
 from traefikhub.traefik.running import fingerprint
 from traefikhub.traefik.supervisor import Supervisor
 
 __all__ = ["start_traefik"]
-
-_PASSED_ON: Final = {
-    *("PATH", "HOME", "USER", "LANG", "LC_ALL", "TZ", "TMPDIR", "SSL_CERT_FILE", "SSL_CERT_DIR"),
-    *("GODEBUG", "GOGC", "GOMAXPROCS", "GOMEMLIMIT"),
-}
-"""Of the Hub's environment, which may hold its secrets, Traefik gets these alone. Not HTTP_PROXY:
-Traefik would send all that users ask through it, cookies and tokens included."""
 
 _MATTERS_NOT: Final = {"PATH", "HOME", "USER", "LANG", "LC_ALL", "TZ", "TMPDIR"}
 """Of what it inherits, what a Traefik that runs may have otherwise than one started now would."""
@@ -96,8 +89,7 @@ async def start_traefik(settings: SessionSettings, stack: AsyncExitStack) -> Pro
     )
     served = await served_generation(settings, api) if leftovers.processes else 0
     await writer.restore(snapshot, served=served)
-    env = {name: os.environ[name] for name in _PASSED_ON & os.environ.keys()}
-    env |= settings.traefik_env
+    env = {**passed_on(), **settings.traefik_env}
     if proxied := http_proxy_of(env):
         settings.log.warning(
             "c.TraefikProxy.traefik_env has %s: Traefik asks that for users' servers, with all "

@@ -96,17 +96,18 @@ class Listener(NamedTuple):
         """Its number."""
         return int(self.address.rpartition(":")[2])
 
-    def require_free(self, but: Collection[int] = ()) -> None:
+    def require_free(self, but: Collection[int] = (), program: str = "") -> None:
         """Refuse a port that is taken. Blocks.
 
         Args:
             but: ports that needn't be free.
+            program: the Traefik that is to listen there.
 
         Raises:
             TraefikUnusable: it is.
         """
         if self.port not in but:
-            require_free(self.address, self.setting)
+            require_free(self.address, self.setting, program)
 
 
 class Program(NamedTuple):
@@ -162,7 +163,7 @@ class Plan:
             TraefikUnusable: one is.
         """
         for listener in self.listeners:
-            listener.require_free(but)
+            listener.require_free(but, self.program)
 
 
 async def make_plan(settings: SessionSettings) -> Plan:

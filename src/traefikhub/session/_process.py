@@ -39,6 +39,8 @@ async def take_run_dir(
     run_dir = RunDir(settings.run_dir)
     stack.callback(run_dir.unlock)
     await in_thread(run_dir.acquire)
+    if open_to_others := await in_thread(run_dir.close_to_others):
+        settings.log.warning("%s", open_to_others)
     config_file = config_file_of(settings, run_dir)
     leftovers = await in_thread(
         lambda: find_leftovers(run_dir.path, config_file, grace=settings.grace_seconds)
