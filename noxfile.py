@@ -10,7 +10,9 @@ from pathlib import Path
 
 import nox
 
-nox.options.sessions = ["lint", "types", "tests", "conformance", "plugin", "jupyterhub_quick"]
+nox.options.sessions = [
+    *("lint", "types", "tests", "conformance", "browser", "plugin", "jupyterhub_quick"),
+]
 nox.options.reuse_existing_virtualenvs = True
 nox.options.error_on_missing_interpreters = True
 nox.needs_version = ">=2024.4"
@@ -62,7 +64,8 @@ def tests(session: nox.Session) -> None:
     """Unit and property tests, and everything that starts real processes."""
     session.install(".[test]")
     bring_servers(session)
-    session.run(*PYTEST, "--ignore=tests/conformance", *session.posargs)
+    apart = ("--ignore=tests/conformance", "--ignore=tests/browser")
+    session.run(*PYTEST, *apart, *session.posargs)
 
 
 @nox.session
@@ -78,6 +81,17 @@ def conformance(session: nox.Session) -> None:
         tests = f"tests/conformance/test_{name}.py"
         del arguments[at : at + 2]
     session.run(*PYTEST, tests, *arguments)
+
+
+@nox.session
+def browser(session: nox.Session) -> None:
+    """The dashboard in Debian's chromium; screenshots are in ``build/browser/``."""
+    in_ci = bool(os.environ.get("CI"))
+    if in_ci:
+        session.env.setdefault("TRAEFIKHUB_REQUIRE_BROWSER", "1")
+    session.install(".[testing]", "jupyter-server", "pytest-timeout", "websocket-client>=1.7")
+    session.run("python", "tools/fetch_chromium.py", success_codes=[0] if in_ci else [0, 1])
+    session.run("pytest", "tests/browser", *session.posargs)
 
 
 JUPYTERHUBS = [nox.param("6.*", id="6"), nox.param("5.*", id="5")]
