@@ -23,11 +23,16 @@ PYTEST = ("pytest", "-n", os.environ.get("TRAEFIKHUB_TEST_PROCESSES", "2"))
 
 @nox.session
 def lint(session: nox.Session) -> None:
-    """Style, likely mistakes, and the layers of docs/architecture.md."""
-    session.install("ruff==0.17.*", "import-linter==2.*")
+    """Style, likely mistakes, the layers of docs/architecture.md; known vulnerabilities of what is
+    depended on, where the list of them can be reached."""
+    session.install("ruff==0.17.*", "import-linter==2.*", "bandit[toml]==1.*", "pip-audit==2.*")
     session.run("ruff", "format", "--check", ".")
     session.run("ruff", "check", ".")
     session.run("lint-imports", env={"PYTHONPATH": "src"})
+    sources = ("src", f"{PLUGIN}/src")
+    session.run("bandit", "-q", "-c", "pyproject.toml", "-r", *sources)
+    session.install(".[all]", f"./{PLUGIN}")
+    session.run("python", "tools/audit.py")
 
 
 @nox.session

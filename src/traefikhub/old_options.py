@@ -282,7 +282,7 @@ OLD_OPTIONS: Final = (
 _COPIED_BY_JUPYTERHUB: Final = {
     "proxy_cmd": "command",
     "debug_proxy": "debug",
-    "proxy_auth_token": "auth_token",
+    "proxy_auth_token": "auth_token",  # nosec B105 # names of options
     "proxy_api_ip": "api_url",
     "proxy_api_port": "api_url",
     "proxy_check_interval": "check_running_interval",

@@ -253,7 +253,7 @@ def check_tls_files(ca_cert: str, client_cert: str, client_key: str) -> None:
         if client_cert:
             option = "client_cert or .client_key"
             # A key with a password is of no use to Traefik; without this, one would be asked for.
-            context.load_cert_chain(client_cert, client_key, password="")
+            context.load_cert_chain(client_cert, client_key, password="")  # nosec B106
     except OSError as error:
         raise StoreError(f"c.ConsulStore.{option}: {error}") from error
 

@@ -32,7 +32,7 @@ way to Traefik."""
 
 _ROUTES_SECONDS: Final = 3.0
 _URL = "c.TraefikProxy.traefik_api_url"
-_PASSWORD = "c.TraefikProxy.traefik_api_password"
+_PASSWORD = "c.TraefikProxy.traefik_api_password"  # nosec B105 # the name of an option
 
 
 async def look_at_own(
