@@ -12,6 +12,7 @@ from typing import Final
 from traefikhub.activity_watch import ActivityWatch, LocalTraefik
 from traefikhub.metrics import metrics_of_hub
 from traefikhub.session._activity import save_activity, watch_local
+from traefikhub.session._internal_ssl import keep_copies, remove_copies
 from traefikhub.session._parts import (
     POLLING_USER,
     ProxySession,
@@ -67,7 +68,8 @@ async def start_traefik(settings: SessionSettings, stack: AsyncExitStack) -> Pro
     snapshot = await open_store(settings, stack)
     polling = Credentials(POLLING_USER, await in_thread(run_dir.secret, "api-password"))
     pages = pages_for(settings, plan.version)
-    base = await base_records(settings, snapshot, polling, pages)
+    tls = await in_thread(keep_copies, plan.tls, run_dir.path) if plan.tls else None
+    base = await base_records(settings, snapshot, polling, pages, tls)
     config = own_static(
         settings,
         plan.version,
@@ -157,6 +159,7 @@ async def start_traefik(settings: SessionSettings, stack: AsyncExitStack) -> Pro
         atexit.register(supervisor.stop_blocking)
         stack.callback(atexit.unregister, supervisor.stop_blocking)
     await first_live(writer, supervisor)
+    await in_thread(remove_copies, run_dir.path, tls)
     if watch:
         watch.run()
         stack.push_async_callback(watch.aclose)

@@ -6,6 +6,8 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
+from traefikhub.internal_ssl import TransportTls
+from traefikhub.session._internal_ssl import read_internal_ssl
 from traefikhub.session._parts import API_SETTING, checked_extra
 from traefikhub.session._settings import SessionSettings
 from traefikhub.stores import Records
@@ -101,12 +103,14 @@ class Plan:
     listeners: for users, and for the API.
     program: the path of Traefik.
     extra: the admin's own dynamic configuration.
+    tls: for servers and the Hub, as PEM texts; None without ``c.JupyterHub.internal_ssl``.
     """
 
     listeners: tuple[Listener, Listener]
     program: str
     version: Version
     extra: Records
+    tls: TransportTls | None
 
     @property
     def address(self) -> str:
@@ -145,10 +149,12 @@ async def make_plan(settings: SessionSettings) -> Plan:
     for check in OPTION_CHECKS:
         check(settings)
     await in_thread(check_certificate, settings.ssl_cert, settings.ssl_key)
+    internal = settings.internal_ssl
+    tls = await in_thread(read_internal_ssl, internal) if internal else None
     users, api = await in_thread(listeners, settings)
     extra = checked_extra(settings)
     program, version = await in_thread(find_program, settings)
-    return Plan(listeners=(users, api), program=program, version=version, extra=extra)
+    return Plan(listeners=(users, api), program=program, version=version, extra=extra, tls=tls)
 
 
 def listeners(settings: SessionSettings) -> tuple[Listener, Listener]:
