@@ -21,6 +21,7 @@ from traitlets.config import Config
 
 from certificates import write_certificate
 from conftest import MakeProxy
+from servers.authorities import app_with_internal_ssl, server_tls
 from servers.consul import ConsulServer
 from servers.etcd import EtcdServer
 from support import Backend, ask, free_port, run_traefik, wait_until
@@ -275,14 +276,44 @@ def test_options_that_make_no_sense(check: Check) -> None:
     found = check(
         'c.TraefikProxy.traefik_providers_throttle_duration = "soon"\n'
         'c.TraefikProxy.trusted_proxies = ["everybody"]\n'
-        "c.JupyterHub.internal_ssl = True\n"
         'c.TraefikEtcdProxy.etcd_url = "http://127.0.0.1:2379"\n'
     )
     assert found.faults == ["options"]
     texts = " ".join(row["found"] for row in found.rows["options"])
-    assert all(x in texts for x in ("throttle", "trusted_proxies", "internal_ssl", "etcd_url"))
+    assert all(x in texts for x in ("throttle", "trusted_proxies", "etcd_url"))
     assert "options" in found.of("static configuration", "skipped")["found"]
     assert found.of("store", "ok")
+
+
+def test_internal_ssl(check: Check, tmp_path: Path) -> None:
+    directory = tmp_path / "internal"
+    more = (
+        f'c.JupyterHub.internal_ssl = True\nc.JupyterHub.internal_certs_location = "{directory}"\n'
+    )
+    found = check(more)
+    assert found.code == 0
+    assert "when it starts" in found.of("internal_ssl", "skipped")["found"]
+    assert not directory.exists()
+
+    app = anyio.run(app_with_internal_ssl, directory)
+    hub = Backend("hub", tls=server_tls(app, (app.internal_ssl_cert, app.internal_ssl_key)))
+    try:
+        found = check(more, hub_port=int(hub.url.rpartition(":")[2]))
+    finally:
+        hub.close()
+    assert found.code == 0
+    assert "something answers" in found.of("Hub", "ok")["found"]
+    assert "valid until" in found.of("internal_ssl", "ok")["found"]
+    assert found.of("static configuration", "ok")
+
+    (directory / "proxy-client" / "proxy-client.key").write_text("secret nonsense")
+    found = check(more)
+    assert found.faults == ["internal_ssl"]
+    assert "recreate_internal_certs" in found.of("internal_ssl", "fault")["found"]
+    assert found.of("static configuration", "ok")
+    found = check(more + "c.JupyterHub.recreate_internal_certs = True\n")
+    assert found.of("internal_ssl", "skipped")
+    assert (directory / "proxy-client" / "proxy-client.key").exists()
 
 
 def test_options_for_a_traefik_that_others_run(check: Check) -> None:

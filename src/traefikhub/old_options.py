@@ -234,7 +234,7 @@ OLD_OPTIONS: Final = (
     _argument(
         "--client-ssl-key --client-ssl-cert --client-ssl-ca --client-ssl-request-cert "
         "--client-ssl-reject-unauthorized",
-        "they belong to c.JupyterHub.internal_ssl, which isn't supported yet; remove it",
+        "with c.JupyterHub.internal_ssl, JupyterHub's own files are used; remove it",
     ),
     _argument("--insecure", "serversTransport.insecureSkipVerify of Traefik", _STATIC),
     _argument("--default-target", "JupyterHub adds the route to itself; remove it"),

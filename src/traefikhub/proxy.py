@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, AsyncExitStack, nullcontext
 from textwrap import indent
@@ -27,6 +28,7 @@ from traitlets.config import Configurable
 from traefikhub.activity import timestamp
 from traefikhub.error_pages import HubPages
 from traefikhub.https_options import HttpsOptions
+from traefikhub.internal_ssl import InternalSsl
 from traefikhub.old_options import (
     misspelt_sections,
     old_option_warnings,
@@ -44,7 +46,6 @@ from traefikhub.stores import (
 from traefikhub.table import Route
 from traefikhub.targets import check_target, problem_of_target
 from traefikhub.threads import in_thread
-from traefikhub.traefik import TraefikUnusable
 from traefikhub.traefik.https import HttpsSettings
 from traefikhub.writer import WriterClosed
 
@@ -279,15 +280,6 @@ class TraefikProxy(HttpsOptions, Proxy):  # type: ignore[misc]
         return text
 
     @property
-    def unsupported(self) -> str:
-        """The option of the Hub that can't be had here, and what to do; empty if there is none."""
-        if getattr(self.app, "internal_ssl", False):
-            return (
-                "traefikhub doesn't support c.JupyterHub.internal_ssl = True yet; set it to False"
-            )
-        return ""
-
-    @property
     def _https(self) -> HttpsSettings | None:
         return self.https_settings(certificate=bool(self.ssl_cert), url=self.public_url)
 
@@ -305,8 +297,6 @@ class TraefikProxy(HttpsOptions, Proxy):  # type: ignore[misc]
         Whatever it raises, no process, lock or port is left behind. A Traefik that an earlier Hub
         left running goes on.
         """
-        if problem := self.unsupported:
-            raise TraefikUnusable(problem)
         await self._bring_up(start_traefik)
         session = self._require_session()
         self.log.info("Traefik serves %s; %s", self.public_url, session.about)
@@ -369,6 +359,7 @@ class TraefikProxy(HttpsOptions, Proxy):  # type: ignore[misc]
             http_port=self.http_port,
             ssl_cert=self.ssl_cert,
             ssl_key=self.ssl_key,
+            internal_ssl=self._internal_ssl(),
             run_dir=self.run_dir,
             traefik_command=self.traefik_command,
             traefik_env=dict(self.traefik_env),
@@ -408,6 +399,21 @@ class TraefikProxy(HttpsOptions, Proxy):  # type: ignore[misc]
         if problem_of_target(url) or not (isinstance(prefix, str) and prefix.endswith("/hub/")):
             return None
         return HubPages(url, prefix)
+
+    def _internal_ssl(self) -> InternalSsl | None:
+        """The files of the Hub's internal TLS, also if a Hub has still to make them."""
+        if not getattr(self.app, "internal_ssl", False):
+            return None
+        place = os.path.abspath(self.app.internal_certs_location)
+        pair = self.app.internal_proxy_certs.get("proxy-client", {})
+        bundles = self.app.internal_trust_bundles
+        # The second is JupyterHub's for the proxy's API, for the sake of its services' authority.
+        trusting = ("proxy-client-ca", "proxy-api-ca")
+        return InternalSsl(
+            pair.get("certfile", os.path.join(place, "proxy-client", "proxy-client.crt")),
+            pair.get("keyfile", os.path.join(place, "proxy-client", "proxy-client.key")),
+            tuple(bundles.get(x, os.path.join(place, f"{x}_trust.crt")) for x in trusting),
+        )
 
     def _require_session(self) -> ProxySession:
         if self._session is None:

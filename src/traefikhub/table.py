@@ -115,6 +115,8 @@ class Table:
 
     Args:
         entry_point: the name of the Traefik entry point that serves users.
+        transport: the ``serversTransport`` of https targets, which is among ``base``; empty for
+            Traefik's default.
         roots: routers that all others stand below, but the Hub's own; there while there are routes.
         base: records that stand beside the routes' (API router, default certificate).
         extra: the admin's records, merged over those of the same key, or added.
@@ -126,6 +128,7 @@ class Table:
         self,
         *,
         entry_point: str,
+        transport: str = "",
         roots: Records | None = None,
         base: Records | None = None,
         extra: Records | None = None,
@@ -133,6 +136,7 @@ class Table:
         routes: Iterable[Route] = (),
     ) -> None:
         self._entry_point = entry_point
+        self._transport = transport
         self._roots = dict(roots or {})
         self._extra = dict(extra or {})
         self._tree = tree
@@ -195,7 +199,7 @@ class Table:
         arranged = self._replace(news, keys)
         after = self._above_all()
         for spec in keys:
-            after.update(_dependencies(self._routes[spec]))
+            after.update(self._dependencies(self._routes[spec]))
         if self._tree is not None:
             after[_SHORTCUT] = self._shortcut(self._tree)
         earlier = ChainMap(old, self._routes)
@@ -296,7 +300,19 @@ class Table:
 
     def _of_route(self, route: Route) -> dict[Key, Document]:
         """All that stand for a route that is in the table."""
-        return {**_dependencies(route), **self._router(route), **_state(route)}
+        return {**self._dependencies(route), **self._router(route), **_state(route)}
+
+    def _dependencies(self, route: Route) -> dict[Key, Document]:
+        """What the router of a route names."""
+        name = record_name(route.routespec)
+        balancer: dict[str, Document] = {"servers": [{"url": route.target}]}
+        if self._transport and urlsplit(route.target).scheme == "https":
+            balancer["serversTransport"] = self._transport
+        records: dict[Key, Document] = {Key(_SERVICES, name): {"loadBalancer": balancer}}
+        # Traefik ignores a path in a server's URL; configurable-http-proxy prepends it.
+        if path := _path_of(route):
+            records[Key(_MIDDLEWARES, name)] = _prepend(path)
+        return records
 
     def _router(self, route: Route) -> dict[Key, Document]:
         key = parse_routespec(route.routespec).key
@@ -361,18 +377,6 @@ def _destination(route: Route) -> dict[str, Document]:
 def _state(route: Route) -> dict[Key, Document]:
     """What we remember of a route."""
     return {Key(ROUTES_SECTION, record_name(route.routespec)): route.to_document()}
-
-
-def _dependencies(route: Route) -> dict[Key, Document]:
-    """What the router of a route names."""
-    name = record_name(route.routespec)
-    records: dict[Key, Document] = {
-        Key(_SERVICES, name): {"loadBalancer": {"servers": [{"url": route.target}]}}
-    }
-    # Traefik ignores a path in a server's URL; configurable-http-proxy prepends it.
-    if path := _path_of(route):
-        records[Key(_MIDDLEWARES, name)] = _prepend(path)
-    return records
 
 
 def _path_of(route: Route) -> str:

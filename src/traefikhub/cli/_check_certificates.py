@@ -12,7 +12,7 @@ from cryptography import x509
 
 from traefikhub.base import CERTIFICATE_KEY
 from traefikhub.cli._findings import Finding, fault, fine, skipped, warning
-from traefikhub.session import SessionSettings
+from traefikhub.session import SessionSettings, read_internal_ssl
 from traefikhub.stores import Records
 from traefikhub.traefik import TraefikUnusable
 from traefikhub.traefik.acme import expiry_of
@@ -20,7 +20,7 @@ from traefikhub.traefik.checks import check_certificate
 from traefikhub.traefik.https import AcmeSettings
 from traefikhub.traefik.rundir import RunDir
 
-__all__ = ["look_at_certificates", "look_at_default", "names_of"]
+__all__ = ["look_at_certificates", "look_at_default", "look_at_internal", "names_of"]
 
 _WARN_DAYS: Final = 30
 _RENEWED_DAYS: Final = 14
@@ -106,6 +106,34 @@ def look_at_default(records: Records, now: datetime.datetime) -> Finding | None:
             days = _days_left(leaf, now)
             return fine("default certificate", f"self-signed by the Hub, {_until(leaf, days)}")
     return None
+
+
+def look_at_internal(
+    settings: SessionSettings, *, anew: bool, now: datetime.datetime
+) -> Finding | None:
+    """That with which Traefik comes to servers and to the Hub; None without ``internal_ssl``.
+
+    Args:
+        anew: whether the Hub is about to make another one.
+    """
+    check, files = "internal_ssl", settings.internal_ssl
+    if files is None:
+        return None
+    if anew or not Path(files.certificate).exists():
+        return skipped(check, f"the Hub makes {files.certificate} when it starts")
+    try:
+        leaf = _leaf(_Pair(check, read_internal_ssl(files).certificate, ""))
+    except TraefikUnusable as error:
+        return fault(check, error, "mend what it names, as the Hub's user")
+    days = _days_left(leaf, now)
+    about = f"{files.certificate}: {_until(leaf, days)}"
+    if days < _WARN_DAYS:
+        return warning(
+            check,
+            about,
+            "have the Hub make all anew: c.JupyterHub.recreate_internal_certs = True for one start",
+        )
+    return fine(check, about)
 
 
 def _pairs_of(config: Mapping[str, Any]) -> Iterator[_Pair]:

@@ -55,10 +55,10 @@ def _name_of(uid: int) -> str:
         return getpass.getuser() if uid == os.geteuid() else str(uid)
 
 
-async def look_at_hub(proxy: Any, standing: Standing) -> Finding:
+async def look_at_hub(proxy: Any, settings: SessionSettings, standing: Standing) -> Finding:
     """Whether it runs; either is well."""
     url = str(getattr(proxy.hub, "url", "") or "")
-    answers = url.startswith("http") and await sign_of_life(_origin(url)) is Sign.ANSWERS
+    answers = url.startswith("http") and await _answers(_origin(url), settings)
     where = f"at {url}"
     if not standing.hub:
         if answers:
@@ -68,6 +68,15 @@ async def look_at_hub(proxy: Any, standing: Standing) -> Finding:
     if answers or not url.startswith("http"):
         return fine("Hub", f"{runs}, and answers {where}")
     return warning("Hub", f"{runs}, but doesn't answer {where}", "see the Hub's log")
+
+
+async def _answers(url: str, settings: SessionSettings) -> bool:
+    own = settings.internal_ssl
+    try:
+        sign = await sign_of_life(url, (own.certificate, own.key) if own else None)
+    except OSError:  # which is told elsewhere
+        return False
+    return sign is Sign.ANSWERS
 
 
 def _origin(url: str) -> str:

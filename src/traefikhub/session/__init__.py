@@ -5,6 +5,7 @@ from traefikhub.session._certificate import read_pair
 from traefikhub.session._elsewhere import why_not_beside
 from traefikhub.session._external import connect_external
 from traefikhub.session._for_others import external_static, is_loopback
+from traefikhub.session._internal_ssl import read_internal_ssl
 from traefikhub.session._local import start_traefik
 from traefikhub.session._offline import StoredRoutes, read_routes, write_routes
 from traefikhub.session._parts import ProxySession, checked_extra
@@ -38,6 +39,7 @@ __all__ = [
     "is_loopback",
     "listeners",
     "own_credentials",
+    "read_internal_ssl",
     "read_pair",
     "read_routes",
     "require_writable",

@@ -13,6 +13,7 @@ from traefikhub.metrics import metrics_of_hub
 from traefikhub.session._activity import save_activity, watch_local
 from traefikhub.session._certificate import forget_others, keep
 from traefikhub.session._certificate_watch import CertificateWatch, source_of
+from traefikhub.session._internal_ssl import keep_copies, remove_copies
 from traefikhub.session._parts import (
     POLLING_USER,
     ProxySession,
@@ -63,7 +64,8 @@ async def start_traefik(settings: SessionSettings, stack: AsyncExitStack) -> Pro
     polling = Credentials(POLLING_USER, await in_thread(run_dir.secret, "api-password"))
     pages = pages_for(settings, plan.version)
     certificate = await in_thread(keep, plan.pair, run_dir.path) if plan.pair else None
-    base = await base_records(settings, snapshot, polling, pages, certificate)
+    tls = await in_thread(keep_copies, plan.tls, run_dir.path) if plan.tls else None
+    base = await base_records(settings, snapshot, polling, pages, tls, certificate)
     config = own_static(
         settings,
         plan.version,
@@ -154,6 +156,7 @@ async def start_traefik(settings: SessionSettings, stack: AsyncExitStack) -> Pro
         stack.callback(atexit.unregister, supervisor.stop_blocking)
     await first_live(writer, supervisor)
     await in_thread(forget_others, run_dir.path, plan.pair.name if plan.pair else "")
+    await in_thread(remove_copies, run_dir.path, tls)
     if watch:
         watch.run()
         stack.push_async_callback(watch.aclose)

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import Final, NamedTuple
 
+from traefikhub.internal_ssl import TransportTls
 from traefikhub.session._certificate import Pair, read_pair
+from traefikhub.session._internal_ssl import read_internal_ssl
 from traefikhub.session._parts import API_SETTING, checked_extra
 from traefikhub.session._settings import SessionSettings
 from traefikhub.session._static import entry_point_addresses
@@ -125,6 +127,7 @@ class Plan:
     program: the path of Traefik.
     extra: the admin's own dynamic configuration.
     pair: the admin's certificate, if there is one.
+    tls: for servers and the Hub, as PEM texts; None without ``c.JupyterHub.internal_ssl``.
     """
 
     listeners: tuple[Listener, ...]
@@ -132,6 +135,7 @@ class Plan:
     version: Version
     extra: Records
     pair: Pair | None
+    tls: TransportTls | None
 
     @property
     def address(self) -> str:
@@ -178,10 +182,12 @@ async def make_plan(settings: SessionSettings) -> Plan:
     pair = None
     if settings.ssl_cert:
         pair = await in_thread(read_pair, settings.ssl_cert, settings.ssl_key)
+    internal = settings.internal_ssl
+    tls = await in_thread(read_internal_ssl, internal) if internal else None
     found = await in_thread(listeners, settings)
     extra = checked_extra(settings)
     program, version = await in_thread(find_program, settings)
-    return Plan(listeners=found, program=program, version=version, extra=extra, pair=pair)
+    return Plan(listeners=found, program=program, version=version, extra=extra, pair=pair, tls=tls)
 
 
 def listeners(settings: SessionSettings) -> tuple[Listener, ...]:

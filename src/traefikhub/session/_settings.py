@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from traefikhub.error_pages import HubPages
+from traefikhub.internal_ssl import InternalSsl
 from traefikhub.stores import RouteStore
 from traefikhub.traefik.https import AcmeSettings, HttpsSettings
 
@@ -16,7 +17,10 @@ __all__ = ["SessionSettings"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SessionSettings:
-    """The options of TraefikProxy, whose help texts explain them."""
+    """The options of TraefikProxy, whose help texts explain them.
+
+    internal_ssl: None unless JupyterHub has it on.
+    """
 
     store: RouteStore
     log: logging.Logger
@@ -25,6 +29,7 @@ class SessionSettings:
     http_port: int
     ssl_cert: str
     ssl_key: str
+    internal_ssl: InternalSsl | None
     run_dir: str
     traefik_command: str
     traefik_env: Mapping[str, str]

@@ -18,9 +18,14 @@ from traefikhub.traefik.https import (
     tls_of_entry_point,
 )
 
-__all__ = ["StaticSettings", "static_config"]
+__all__ = ["SERVERS_TRANSPORT", "StaticSettings", "static_config"]
 
 Config: TypeAlias = "dict[str, Config] | list[Config] | str | int | float | bool | None"
+
+# A server whose machine is gone never refuses: users wait as long for the error page, and that
+# long again if the Hub is gone with it.
+SERVERS_TRANSPORT: Final[dict[str, Config]] = {"forwardingTimeouts": {"dialTimeout": "10s"}}
+"""How Traefik reaches servers, unless their services name a transport of their own."""
 
 _ENCODED_CHARACTERS: Final = (
     "allowEncodedSlash",
@@ -74,9 +79,7 @@ def static_config(settings: StaticSettings, version: Version) -> dict[str, Confi
         "log": {"level": settings.log_level, "noColor": True},
         **_access_log(settings, version),
         "api": {"dashboard": True},
-        # A server whose machine is gone never refuses: users wait as long for the error page, and
-        # that long again if the Hub is gone with it.
-        "serversTransport": {"forwardingTimeouts": {"dialTimeout": "10s"}},
+        "serversTransport": {**SERVERS_TRANSPORT},
         **({"metrics": {"prometheus": dict(_COUNTERS)}} if settings.counts_requests else {}),
         "providers": {"providersThrottleDuration": settings.throttle, **settings.providers},
         "entryPoints": {
