@@ -139,7 +139,7 @@ async def test_the_key_is_nowhere_for_others_to_read(
 ) -> None:
     proxy = await started(make_secure(), backend("hub").url)
     key = (tmp_path / "key.pem").read_text().strip()
-    for path in Path(proxy.run_dir).iterdir():
+    for path in Path(proxy.run_dir).rglob("*"):
         assert not path.stat().st_mode & 0o077, path
         if path.suffix != ".key" and path.is_file():
             assert key.splitlines()[1] not in path.read_text(errors="replace"), path

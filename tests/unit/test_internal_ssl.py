@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from traefikhub.internal_ssl import InternalSsl, TransportTls, transport_records
-from traefikhub.session._internal_ssl import keep_copies, read_internal_ssl, remove_copies
+from traefikhub.session._internal_ssl import forget_others, keep, read_internal_ssl
 from traefikhub.stores import Batch, Document
 from traefikhub.stores._layout import canonical
 from traefikhub.testing import Certificates
@@ -70,7 +70,7 @@ def test_each_file_that_is_missing_is_named(files: InternalSsl, field: str) -> N
 def test_every_store_can_keep_it(files: InternalSsl, tmp_path: Path, form: str) -> None:
     tls = read_internal_ssl(files)
     if form == "paths":
-        tls = keep_copies(tls, tmp_path)
+        tls = keep(tls, tmp_path)
     records = transport_records(tls)
     Batch(1, records)
     for key, document in records.items():
@@ -88,18 +88,18 @@ def test_limits_hold_for_servers_with_tls_but_trust_is_jupyterhubs(files: Intern
 def test_the_copies_change_their_names_with_their_content(
     files: InternalSsl, tmp_path: Path
 ) -> None:
-    first = keep_copies(read_internal_ssl(files), tmp_path)
-    assert keep_copies(read_internal_ssl(files), tmp_path) == first
+    first = keep(read_internal_ssl(files), tmp_path)
+    assert keep(read_internal_ssl(files), tmp_path) == first
     assert Path(first.key).read_text() == Path(files.key).read_text()
     fewer = InternalSsl(files.certificate, files.key, files.authorities[:1])
-    second = keep_copies(read_internal_ssl(fewer), tmp_path)
+    second = keep(read_internal_ssl(fewer), tmp_path)
     assert not {*paths(first)} & {*paths(second)}
 
-    remove_copies(tmp_path, second)
+    forget_others(tmp_path, second)
     assert not any(Path(path).exists() for path in paths(first))
     assert all(Path(path).exists() for path in paths(second))
-    remove_copies(tmp_path, None)
-    remove_copies(tmp_path, None)
+    forget_others(tmp_path, None)
+    forget_others(tmp_path, None)
     assert [each.name for each in tmp_path.iterdir()].count("internal-ssl") == 0
 
 
@@ -110,4 +110,4 @@ def paths(tls: TransportTls) -> tuple[str, str, str]:
 def test_copies_that_cannot_be_kept(files: InternalSsl, tmp_path: Path) -> None:
     (tmp_path / "internal-ssl").write_text("in the way")
     with pytest.raises(TraefikUnusable, match=r"c\.TraefikProxy\.run_dir"):
-        keep_copies(read_internal_ssl(files), tmp_path)
+        keep(read_internal_ssl(files), tmp_path)

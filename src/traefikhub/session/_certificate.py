@@ -1,17 +1,12 @@
-"""The admin's own certificate, as Traefik is given it: a copy whose name changes with it.
+"""The admin's own certificate, as Traefik is given it: copies whose names change with it.
 
-Traefik reads a certificate when its configuration changes, not when the file does. And a renewal
-replaces two files, one after the other. So Traefik gets copies in the run directory, made when both
-fit, under names that say which they are.
+A renewal replaces two files, one after the other; the copies are made when both fit.
 """
 
 from __future__ import annotations
 
 import datetime
-from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass
-from hashlib import sha256
 from pathlib import Path
 from typing import Final
 
@@ -21,12 +16,14 @@ from traefikhub.base import certificate_record
 from traefikhub.stores import Records
 from traefikhub.traefik import TraefikUnusable
 from traefikhub.traefik.checks import check_certificate
-from traefikhub.traefik.rundir import write_private
+from traefikhub.traefik.copies import keep_copies, remove_copies
 
-__all__ = ["Pair", "forget_others", "keep", "read_pair", "stamp"]
+__all__ = ["Pair", "forget_others", "keep", "read_pair", "record_of", "stamp"]
 
 _SETTING: Final = "c.JupyterHub.ssl_cert"
-_PREFIX: Final = "certificate-"
+_DIRECTORY: Final = "certificate"
+_CERTIFICATE: Final = "certificate.pem"
+_KEY: Final = "private.key"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,12 +36,6 @@ class Pair:
     certificate: str
     key: str
     expires: datetime.datetime
-
-    @property
-    def name(self) -> str:
-        """A file name that no other pair has."""
-        whole = f"{self.certificate}\0{self.key}"
-        return f"{_PREFIX}{sha256(whole.encode()).hexdigest()[:16]}"
 
 
 def stamp(certificate: str, key: str) -> tuple[object, ...]:
@@ -87,34 +78,24 @@ def read_pair(certificate: str, key: str) -> Pair:
     return Pair(*texts, expires)
 
 
-def keep(pair: Pair, run_dir: Path) -> Records:
-    """Write the copies, if they aren't there; the record that names them. Blocks.
+def keep(pair: Pair, run_dir: Path) -> Path:
+    """Write the copies; the directory of both.
 
     Raises:
         TraefikUnusable: they can't be written.
     """
-    files = run_dir / f"{pair.name}.pem", run_dir / f"{pair.name}.key"
-    for path, text in zip(files, (pair.certificate, pair.key), strict=True):
-        if not _holds(path, text):
-            write_private(path, text)
-    return certificate_record(str(files[0]), str(files[1]))
+    return keep_copies(run_dir, _DIRECTORY, {_CERTIFICATE: pair.certificate, _KEY: pair.key})
 
 
-def _holds(path: Path, text: str) -> bool:
-    try:
-        return path.read_text() == text and not path.stat().st_mode & 0o077
-    except (OSError, ValueError):
-        return False
+def record_of(directory: Path) -> Records:
+    """What tells Traefik of the copies."""
+    return certificate_record(str(directory / _CERTIFICATE), str(directory / _KEY))
 
 
-def forget_others(run_dir: Path, *names: str) -> None:
-    """Remove the copies of all pairs but these. Blocks."""
-    for path in _copies(run_dir):
-        if path.stem not in names:
-            with suppress(OSError):
-                path.unlink()
+def forget_others(run_dir: Path, *but: Path | None) -> None:
+    """Remove the copies that no Traefik is told of any more.
 
-
-def _copies(run_dir: Path) -> Iterator[Path]:
-    for ending in ("pem", "key"):
-        yield from run_dir.glob(f"{_PREFIX}*.{ending}")
+    Args:
+        but: what ``keep`` returned.
+    """
+    remove_copies(run_dir, _DIRECTORY, *but)

@@ -14,7 +14,14 @@ from typing import Final, Protocol
 import anyio
 
 from traefikhub.metrics import metrics_of_hub
-from traefikhub.session._certificate import Pair, forget_others, keep, read_pair, stamp
+from traefikhub.session._certificate import (
+    Pair,
+    forget_others,
+    keep,
+    read_pair,
+    record_of,
+    stamp,
+)
 from traefikhub.session._settings import SessionSettings
 from traefikhub.stores import Records, StoreError
 from traefikhub.threads import in_thread
@@ -51,6 +58,8 @@ class FromFiles:
     """``ssl_cert`` and ``ssl_key``, given to Traefik again when they have changed.
 
     Args:
+        pair: what Traefik shows.
+        copies: where it finds that.
         give: puts other records in the place of those that name the certificate.
     """
 
@@ -59,11 +68,12 @@ class FromFiles:
         settings: SessionSettings,
         run_dir: Path,
         pair: Pair,
+        copies: Path,
         give: Callable[[Records], Awaitable[None]],
     ) -> None:
         self._files = settings.ssl_cert, settings.ssl_key
         self._run_dir = run_dir
-        self._pair = pair
+        self._pair, self._copies = pair, copies
         self._give = give
         self._log = settings.log
         self._seen: object = None  # files that were read; else they are to be
@@ -97,10 +107,11 @@ class FromFiles:
         return self._pair.expires
 
     async def _change(self, pair: Pair) -> None:
-        await self._give(await in_thread(keep, pair, self._run_dir))
-        before, self._pair = self._pair, pair
-        # The one before for the while: an answer that was lost may have left its name in the store.
-        await in_thread(forget_others, self._run_dir, before.name, pair.name)
+        copies = await in_thread(keep, pair, self._run_dir)
+        await self._give(record_of(copies))
+        before, self._copies, self._pair = self._copies, copies, pair
+        # The one before for the while: a Traefik that makes room may still read it.
+        await in_thread(forget_others, self._run_dir, before, copies)
         self._log.info(
             "%s has changed; Traefik shows the new one, valid until %s UTC",
             self.about,
@@ -171,11 +182,12 @@ def source_of(
     settings: SessionSettings,
     run_dir: Path,
     pair: Pair | None,
+    copies: Path | None,
     give: Callable[[Records], Awaitable[None]],
 ) -> Source | None:
     """Where the certificate comes from; None if there is none to look after."""
-    if pair:
-        return FromFiles(settings, run_dir, pair, give)
+    if pair and copies:
+        return FromFiles(settings, run_dir, pair, copies, give)
     if settings.acme:
         return FromAuthority(settings.acme, run_dir / settings.acme.storage, run_dir, settings.log)
     return None

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import hashlib
-import shutil
 from pathlib import Path
 from typing import Final
 
@@ -15,9 +13,9 @@ from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
 
 from traefikhub.internal_ssl import InternalSsl, TransportTls
 from traefikhub.traefik import TraefikUnusable
-from traefikhub.traefik.rundir import write_private
+from traefikhub.traefik.copies import keep_copies, remove_copies
 
-__all__ = ["keep_copies", "read_internal_ssl", "remove_copies"]
+__all__ = ["forget_others", "keep", "read_internal_ssl"]
 
 _SETTING: Final = "c.JupyterHub.internal_ssl"
 _PLACE: Final = "c.JupyterHub.internal_certs_location"
@@ -27,7 +25,6 @@ _ANEW: Final = (
 )
 _DIRECTORY: Final = "internal-ssl"
 _NAMES: Final = ("proxy-client.crt", "proxy-client.key", "trusted.crt")
-_DIGITS: Final = 16
 
 
 def read_internal_ssl(files: InternalSsl) -> TransportTls:
@@ -59,45 +56,24 @@ def read_internal_ssl(files: InternalSsl) -> TransportTls:
     return TransportTls("".join(map(_pem, own)), key, "".join(sorted(trusted)))
 
 
-def keep_copies(tls: TransportTls, run_dir: Path) -> TransportTls:
-    """Private files with these texts.
-
-    Their names change with their content: Traefik doesn't look again into a file whose name it has
-    read already, and JupyterHub gives new certificates the old names. So the store, which may be
-    on another machine, holds no key.
+def keep(tls: TransportTls, run_dir: Path) -> TransportTls:
+    """The same in private files: JupyterHub gives new certificates the old names.
 
     Raises:
         TraefikUnusable: they can't be written.
     """
     texts = (tls.certificate, tls.key, tls.authorities)
-    mark = hashlib.sha256("\0".join(texts).encode()).hexdigest()[:_DIGITS]
-    directory = run_dir / _DIRECTORY / mark
-    try:
-        for each in (directory.parent, directory):
-            each.mkdir(mode=0o700, exist_ok=True)
-    except OSError as error:
-        raise TraefikUnusable(
-            f"{directory} can't be made: {error.strerror} (c.TraefikProxy.run_dir)"
-        ) from error
-    paths = [directory / name for name in _NAMES]
-    for path, text in zip(paths, texts, strict=True):
-        write_private(path, text)
-    return TransportTls(*map(str, paths))
+    directory = keep_copies(run_dir, _DIRECTORY, dict(zip(_NAMES, texts, strict=True)))
+    return TransportTls(*(str(directory / name) for name in _NAMES))
 
 
-def remove_copies(run_dir: Path, but: TransportTls | None) -> None:
+def forget_others(run_dir: Path, but: TransportTls | None) -> None:
     """Remove all that no Traefik is told of any more.
 
     Args:
-        but: what ``keep_copies`` returned; None if nothing is needed.
+        but: what ``keep`` returned; None if nothing is needed.
     """
-    directory = run_dir / _DIRECTORY
-    if but is None:
-        shutil.rmtree(directory, ignore_errors=True)
-        return
-    for each in directory.iterdir():
-        if each != Path(but.key).parent:
-            shutil.rmtree(each, ignore_errors=True)
+    remove_copies(run_dir, _DIRECTORY, Path(but.key).parent if but else None)
 
 
 def _text(path: str) -> str:

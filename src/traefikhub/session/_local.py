@@ -10,10 +10,10 @@ from typing import Final
 
 from traefikhub.activity_watch import ActivityWatch, LocalTraefik
 from traefikhub.metrics import metrics_of_hub
+from traefikhub.session import _certificate, _internal_ssl
 from traefikhub.session._activity import save_activity, watch_local
-from traefikhub.session._certificate import forget_others, keep
+from traefikhub.session._certificate import record_of
 from traefikhub.session._certificate_watch import CertificateWatch, source_of
-from traefikhub.session._internal_ssl import keep_copies, remove_copies
 from traefikhub.session._parts import (
     POLLING_USER,
     ProxySession,
@@ -63,8 +63,9 @@ async def start_traefik(settings: SessionSettings, stack: AsyncExitStack) -> Pro
     snapshot = await open_store(settings, stack)
     polling = Credentials(POLLING_USER, await in_thread(run_dir.secret, "api-password"))
     pages = pages_for(settings, plan.version)
-    certificate = await in_thread(keep, plan.pair, run_dir.path) if plan.pair else None
-    tls = await in_thread(keep_copies, plan.tls, run_dir.path) if plan.tls else None
+    copies = await in_thread(_certificate.keep, plan.pair, run_dir.path) if plan.pair else None
+    tls = await in_thread(_internal_ssl.keep, plan.tls, run_dir.path) if plan.tls else None
+    certificate = record_of(copies) if copies else None
     base = await base_records(settings, snapshot, polling, pages, tls, certificate)
     config = own_static(
         settings,
@@ -155,15 +156,15 @@ async def start_traefik(settings: SessionSettings, stack: AsyncExitStack) -> Pro
         atexit.register(supervisor.stop_blocking)
         stack.callback(atexit.unregister, supervisor.stop_blocking)
     await first_live(writer, supervisor)
-    await in_thread(forget_others, run_dir.path, plan.pair.name if plan.pair else "")
-    await in_thread(remove_copies, run_dir.path, tls)
+    await in_thread(_certificate.forget_others, run_dir.path, copies)
+    await in_thread(_internal_ssl.forget_others, run_dir.path, tls)
     if watch:
         watch.run()
         stack.push_async_callback(watch.aclose)
     supervisor.watch()
     metrics_of_hub().show_traefik(supervisor.state)
     run_writer(settings, writer, stack)
-    if source := source_of(settings, run_dir.path, plan.pair, writer.rebase):
+    if source := source_of(settings, run_dir.path, plan.pair, copies, writer.rebase):
         certificates = CertificateWatch(source, settings.log)
         certificates.run()
         stack.push_async_callback(certificates.aclose)
