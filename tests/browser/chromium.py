@@ -35,11 +35,12 @@ def chromium_program() -> str:
 
 
 @contextmanager
-def chromium_page(directory: Path) -> Iterator[Page]:
+def chromium_page(directory: Path, *flags: str) -> Iterator[Page]:
     """An empty page of a browser that has never been anywhere.
 
     Args:
         directory: for its profile and log; made.
+        flags: more of chromium's.
     """
     program = chromium_program()
     directory.mkdir()
@@ -52,6 +53,7 @@ def chromium_page(directory: Path) -> Iterator[Page]:
                 *("--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu"),
                 *("--no-first-run", "--no-proxy-server", "--disable-background-networking"),
                 *("--disable-component-update", "--disable-sync", "--window-size=1440,1000"),
+                *flags,
                 "about:blank",
             ],
             stdout=log,

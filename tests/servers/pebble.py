@@ -112,8 +112,15 @@ class Pebble:
         return resolver_name(self.directory_url)
 
     def root(self) -> str:
-        """The certificate of the authority that signs, as PEM."""
-        url = f"https://127.0.0.1:{self._management}/roots/0"
+        """The certificate that browsers know, as PEM."""
+        return self._certificate("roots")
+
+    def signer(self) -> str:
+        """The one below it that signs, which servers show with their own."""
+        return self._certificate("intermediates")
+
+    def _certificate(self, kind: str) -> str:
+        url = f"https://127.0.0.1:{self._management}/{kind}/0"
         return requests.get(url, verify=self.ca, timeout=5).text
 
     def stop(self) -> None:
