@@ -33,7 +33,7 @@ class AcmeHub(Hub):
             "TraefikProxy.http_port": http,
         }
         super().__init__(directory, options)
-        self.entrance = f"http://{NAME}:{http}/"
+        self.entrance = f"http://{NAME}:{http}/hub/home"
         self._kept = directory / "jupyterhub-traefik" / "acme.json"
 
     def is_up(self, process: subprocess.Popen[bytes]) -> bool:
