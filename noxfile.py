@@ -10,7 +10,9 @@ from pathlib import Path
 
 import nox
 
-nox.options.sessions = ["lint", "types", "tests", "conformance", "plugin", "jupyterhub_quick"]
+nox.options.sessions = [
+    *("lint", "types", "tests", "conformance", "browser", "plugin", "jupyterhub_quick"),
+]
 nox.options.reuse_existing_virtualenvs = True
 nox.options.error_on_missing_interpreters = True
 nox.needs_version = ">=2024.4"
@@ -21,11 +23,16 @@ PYTEST = ("pytest", "-n", os.environ.get("TRAEFIKHUB_TEST_PROCESSES", "2"))
 
 @nox.session
 def lint(session: nox.Session) -> None:
-    """Style, likely mistakes, and the layers of docs/architecture.md."""
-    session.install("ruff==0.17.*", "import-linter==2.*")
+    """Style, likely mistakes, the layers of docs/architecture.md; known vulnerabilities of what is
+    depended on, where the list of them can be reached."""
+    session.install("ruff==0.17.*", "import-linter==2.*", "bandit[toml]==1.*", "pip-audit==2.*")
     session.run("ruff", "format", "--check", ".")
     session.run("ruff", "check", ".")
     session.run("lint-imports", env={"PYTHONPATH": "src"})
+    sources = ("src", f"{PLUGIN}/src")
+    session.run("bandit", "-q", "-c", "pyproject.toml", "-r", *sources)
+    session.install(".[all]", f"./{PLUGIN}")
+    session.run("python", "tools/audit.py")
 
 
 @nox.session
@@ -48,11 +55,13 @@ def types(session: nox.Session) -> None:
 
 
 def bring_servers(session: nox.Session) -> None:
-    """The wheels bring Traefik and etcd; consul is a Debian package. In CI nothing may lack."""
+    """The wheels bring Traefik and etcd; consul and pebble are Debian packages. In CI nothing may
+    lack."""
     in_ci = bool(os.environ.get("CI"))
     if in_ci:
-        session.env.setdefault("TRAEFIKHUB_REQUIRE_STORES", "toml-file,etcd,consul")
-    session.run("python", "tools/fetch_consul.py", success_codes=[0] if in_ci else [0, 1])
+        session.env.setdefault("TRAEFIKHUB_REQUIRE_STORES", "toml-file,etcd,consul,pebble")
+    for name in ("consul", "pebble"):
+        session.run("python", f"tools/fetch_{name}.py", success_codes=[0] if in_ci else [0, 1])
 
 
 @nox.session
@@ -60,7 +69,8 @@ def tests(session: nox.Session) -> None:
     """Unit and property tests, and everything that starts real processes."""
     session.install(".[test]")
     bring_servers(session)
-    session.run(*PYTEST, "--ignore=tests/conformance", *session.posargs)
+    apart = ("--ignore=tests/conformance", "--ignore=tests/browser")
+    session.run(*PYTEST, *apart, *session.posargs)
 
 
 @nox.session
@@ -76,6 +86,17 @@ def conformance(session: nox.Session) -> None:
         tests = f"tests/conformance/test_{name}.py"
         del arguments[at : at + 2]
     session.run(*PYTEST, tests, *arguments)
+
+
+@nox.session
+def browser(session: nox.Session) -> None:
+    """The dashboard in Debian's chromium; screenshots are in ``build/browser/``."""
+    in_ci = bool(os.environ.get("CI"))
+    if in_ci:
+        session.env.setdefault("TRAEFIKHUB_REQUIRE_BROWSER", "1")
+    session.install(".[testing]", "jupyter-server", "pytest-timeout", "websocket-client>=1.7")
+    session.run("python", "tools/fetch_chromium.py", success_codes=[0] if in_ci else [0, 1])
+    session.run("pytest", "tests/browser", *session.posargs)
 
 
 JUPYTERHUBS = [nox.param("6.*", id="6"), nox.param("5.*", id="5")]

@@ -19,7 +19,7 @@ class EarlierHub:
     """A Hub that runs until the test kills it.
 
     Args:
-        options: of its TraefikProxy.
+        options: of its TraefikProxy; with ``config``, also of its store.
         routes: the target of each routespec.
         app: what its JupyterHub has otherwise than usual.
     """
@@ -58,11 +58,14 @@ class EarlierHub:
 
 
 async def _main(given: str) -> None:
+    from traitlets.config import Config
+
     from support import hub_app
     from traefikhub import TraefikProxy
 
     what = json.loads(given)
-    proxy = TraefikProxy(app=hub_app(**what["app"]), **what["options"])
+    config = Config(what["options"].pop("config", {}))
+    proxy = TraefikProxy(app=hub_app(**what["app"]), config=config, **what["options"])
     await proxy.start()
     for routespec, target in what["routes"].items():
         await proxy.add_route(routespec, target, {})

@@ -5,7 +5,9 @@ from __future__ import annotations
 
 import json
 import socket
+import ssl
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -19,6 +21,7 @@ from urllib.parse import parse_qs, urlsplit
 import psutil
 import requests
 import tomli_w
+from traitlets.config import Config
 
 from traefikhub.traefik import find_traefik
 
@@ -42,15 +45,27 @@ def free_port() -> int:
         return port
 
 
+class _Server(ThreadingHTTPServer):
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        if not isinstance(sys.exc_info()[1], ssl.SSLError):  # strangers whom it refuses
+            super().handle_error(request, client_address)
+
+
 class Backend:
     """A web server that answers with its own name and the path that reached it, as JSON.
 
     headers: what it sends beside that.
+    tls: with it, it serves https.
 
     A request with ``?status=404`` is answered with that status.
     """
 
-    def __init__(self, name: str, headers: dict[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        headers: dict[str, str] | None = None,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
         backend = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -74,9 +89,14 @@ class Backend:
                 pass
 
         self.name = name
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server = _Server(("127.0.0.1", 0), Handler)
         self._server.daemon_threads = True
-        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
+        if tls:  # each handshake in the thread of its connection
+            self._server.socket = tls.wrap_socket(
+                self._server.socket, server_side=True, do_handshake_on_connect=False
+            )
+        scheme = "https" if tls else "http"
+        self.url = f"{scheme}://127.0.0.1:{self._server.server_address[1]}"
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,))
         self._thread.start()
 
@@ -100,9 +120,13 @@ def ask(url: str, **headers: str) -> tuple[int, Any]:
 
 def hub_app(**values: Any) -> SimpleNamespace:
     """The parts of the JupyterHub application that a proxy looks at."""
-    return SimpleNamespace(
-        **{"subdomain_host": "", "internal_ssl": False, "cleanup_proxy": True} | values
-    )
+    usual = {
+        "config": Config({"JupyterHub": {"bind_url": "as the proxy's"}}),
+        "subdomain_host": "",
+        "internal_ssl": False,
+        "cleanup_proxy": True,
+    }
+    return SimpleNamespace(**usual | values)
 
 
 def routers_in_api(proxy: Any) -> dict[str, str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 import json
 import os
 import signal
@@ -18,13 +17,11 @@ from typing import Any, NamedTuple
 import anyio
 import psutil
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 from traitlets.config import Config
 
+from certificates import write_certificate
 from conftest import MakeProxy
+from servers.authorities import app_with_internal_ssl, server_tls
 from servers.consul import ConsulServer
 from servers.etcd import EtcdServer
 from support import Backend, ask, free_port, run_traefik, wait_until
@@ -115,28 +112,7 @@ def in_process(directory: Path) -> subprocess.Popen[str]:
 
 def certificate(directory: Path, days: int) -> str:
     """The options for a certificate of example.org that ends in so many days."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "example.org")])
-    now = datetime.datetime.now(datetime.timezone.utc)
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(days=400))
-        .not_valid_after(now + datetime.timedelta(days=days, hours=1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName("example.org")]), critical=False)
-        .sign(key, hashes.SHA256())
-    )
-    (directory / "cert.pem").write_bytes(made.public_bytes(serialization.Encoding.PEM))
-    (directory / "key.pem").write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
-        )
-    )
+    write_certificate(directory, days)
     return (
         f"c.JupyterHub.ssl_cert = {str(directory / 'cert.pem')!r}\n"
         f"c.JupyterHub.ssl_key = {str(directory / 'key.pem')!r}\n"
@@ -300,14 +276,44 @@ def test_options_that_make_no_sense(check: Check) -> None:
     found = check(
         'c.TraefikProxy.traefik_providers_throttle_duration = "soon"\n'
         'c.TraefikProxy.trusted_proxies = ["everybody"]\n'
-        "c.JupyterHub.internal_ssl = True\n"
         'c.TraefikEtcdProxy.etcd_url = "http://127.0.0.1:2379"\n'
     )
     assert found.faults == ["options"]
     texts = " ".join(row["found"] for row in found.rows["options"])
-    assert all(x in texts for x in ("throttle", "trusted_proxies", "internal_ssl", "etcd_url"))
+    assert all(x in texts for x in ("throttle", "trusted_proxies", "etcd_url"))
     assert "options" in found.of("static configuration", "skipped")["found"]
     assert found.of("store", "ok")
+
+
+def test_internal_ssl(check: Check, tmp_path: Path) -> None:
+    directory = tmp_path / "internal"
+    more = (
+        f'c.JupyterHub.internal_ssl = True\nc.JupyterHub.internal_certs_location = "{directory}"\n'
+    )
+    found = check(more)
+    assert found.code == 0
+    assert "when it starts" in found.of("internal_ssl", "skipped")["found"]
+    assert not directory.exists()
+
+    app = anyio.run(app_with_internal_ssl, directory)
+    hub = Backend("hub", tls=server_tls(app, (app.internal_ssl_cert, app.internal_ssl_key)))
+    try:
+        found = check(more, hub_port=int(hub.url.rpartition(":")[2]))
+    finally:
+        hub.close()
+    assert found.code == 0
+    assert "something answers" in found.of("Hub", "ok")["found"]
+    assert "valid until" in found.of("internal_ssl", "ok")["found"]
+    assert found.of("static configuration", "ok")
+
+    (directory / "proxy-client" / "proxy-client.key").write_text("secret nonsense")
+    found = check(more)
+    assert found.faults == ["internal_ssl"]
+    assert "recreate_internal_certs" in found.of("internal_ssl", "fault")["found"]
+    assert found.of("static configuration", "ok")
+    found = check(more + "c.JupyterHub.recreate_internal_certs = True\n")
+    assert found.of("internal_ssl", "skipped")
+    assert (directory / "proxy-client" / "proxy-client.key").exists()
 
 
 def test_options_for_a_traefik_that_others_run(check: Check) -> None:
@@ -585,3 +591,45 @@ def test_another_user_than_the_hubs(check: Check, tmp_path: Path) -> None:
     row = check().of("user", "warning")
     assert "belongs to" in row["found"]
     assert "run this check as" in row["fix"]
+
+
+def test_entry_points_of_the_admins_own(check: Check) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        taken = other.getsockname()[1]
+        found = check(
+            "c.TraefikProxy.extra_static_config = {'entryPoints': {"
+            f"'more': {{'address': '127.0.0.1:{taken}'}}, "
+            f"'free': {{'address': '127.0.0.1:{free_port()}/tcp'}}, "
+            f"'datagrams': {{'address': '127.0.0.1:{taken}/udp'}}}}}}\n"
+        )
+    assert found.faults == [f"port {taken}"]
+    assert "extra_static_config, entryPoints.more" in found.of(f"port {taken}", "fault")["found"]
+    found = check(
+        "c.TraefikProxy.extra_static_config = {'entryPoints': {'http': {'address': ':1234'}}}\n"
+    )
+    assert "options" in found.faults
+    assert "c.JupyterHub.bind_url" in found.of("options", "fault")["found"]
+
+
+def test_a_name_that_is_no_address_of_this_machine(check: Check) -> None:
+    found = check(url="http://hub.example.invalid:8000")
+    row = found.of("port 8000", "fault")
+    assert "has no address" in row["found"]
+    assert "stop what listens" not in row["fix"]
+    assert "c.JupyterHub.bind_url" in row["fix"]
+
+
+def test_a_directory_that_is_open_to_others(check: Check, tmp_path: Path) -> None:
+    """Only if the next start can't close it."""
+    run_dir = tmp_path / "run"
+    run_dir.mkdir()
+    run_dir.chmod(0o755)
+    assert check().of("directories", "ok")
+    assert run_dir.stat().st_mode & 0o777 == 0o755
+    (run_dir / "logo.svg").touch()
+    (run_dir / "logo.svg").chmod(0o644)
+    row = check().of("directories", "warning")
+    assert "mode 0755: others can see the names" in row["found"]
+    assert f"chmod 700 {run_dir}" in row["fix"]

@@ -13,6 +13,11 @@ from pathlib import Path
 import click
 import pytest
 
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
 from traefikhub import __version__
 from traefikhub.cli import main
 from traefikhub.cli._app import cli
@@ -48,7 +53,7 @@ assert isinstance(cli, click.Group)
 COMMANDS = list(commands(cli))
 
 
-@pytest.mark.parametrize("path", COMMANDS, ids=" ".join)
+@pytest.mark.parametrize("path", [(), *COMMANDS], ids=" ".join)
 @pytest.mark.parametrize("word", ["--help", "-h"])
 def test_each_command_explains_itself_with_an_example(
     path: tuple[str, ...], word: str, capsys: pytest.CaptureFixture[str]
@@ -57,9 +62,8 @@ def test_each_command_explains_itself_with_an_example(
         main([*path, word])
     assert ended.value.code == 0
     said = capsys.readouterr().out
-    assert f"Usage: traefikhub {' '.join(path)}" in said
-    if path != ("routes",):
-        assert "Example: traefikhub" in " ".join(said.split())
+    assert f"Usage: {' '.join(('traefikhub', *path))} " in said
+    assert "Example: traefikhub" in " ".join(said.split())
 
 
 def test_the_version() -> None:
@@ -97,7 +101,11 @@ def test_a_mistake_on_the_command_line_ends_with_2(
 
 
 CONFIGURATIONS = {
-    "raises": ("1 / 0", "ZeroDivisionError"),
+    "raises": ("\n\n1 / 0", "ZeroDivisionError: division by zero (hub.py, line 3)"),
+    "names a proxy that isn't installed": (
+        "c.JupyterHub.proxy_class = 'traefikhubb'",
+        "c.JupyterHub.proxy_class must be a type, but 'traefikhubb' could not be imported",
+    ),
     "is no Python": ("c.JupyterHub.", "SyntaxError"),
     "has another proxy": ("", "set it to 'traefikhub'"),
     "has a store that isn't installed": (
@@ -111,7 +119,7 @@ CONFIGURATIONS = {
     "leaves": ("import sys; sys.exit('not today')", "not today"),
     "has a password of a wrong type": (
         "c.JupyterHub.proxy_class = 'traefikhub'\nc.TraefikProxy.traefik_api_password = ['S3CRET']",
-        "traefik_api_password",
+        "c.TraefikProxy.traefik_api_password",
     ),
 }
 
@@ -133,7 +141,18 @@ def test_a_configuration_that_can_not_be_used(
     assert ended.value.code == 1
     assert told in said.err
     assert "Traceback" not in said.err
+    assert "object at 0x" not in said.err
     assert "S3CRET" not in said.err
+
+
+def test_the_line_of_a_configuration_that_another_loads_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "hub.py").write_text(f"load_subconfig({str(tmp_path / 'more.py')!r})\n")
+    (tmp_path / "more.py").write_text("\n\nimport json\n\njson.loads('{')\n")
+    with pytest.raises(SystemExit):
+        main(["routes", "list", "-f", str(tmp_path / "hub.py")])
+    assert "(more.py, line 5)" in capsys.readouterr().err
 
 
 def test_what_a_configuration_prints_is_not_in_the_document(tmp_path: Path) -> None:
@@ -202,6 +221,62 @@ def test_who_reads_no_further_sees_no_error() -> None:
     assert done.stderr == ""
 
 
+@pytest.mark.parametrize("arguments", ["stores", "stores --json", "--help", "manual"])
+def test_what_can_not_be_written_is_told(arguments: str) -> None:
+    with open("/dev/full", "w") as full:
+        ended = subprocess.run(
+            [*COMMAND, *arguments.split()],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=60,
+        )
+    assert ended.returncode == 1
+    assert ended.stderr == ("Error: standard output can't be written: No space left on device\n")
+
+
+def test_standard_output_may_be_closed(tmp_path: Path) -> None:
+    (tmp_path / "jupyterhub_config.py").write_text("c.JupyterHub.proxy_class = 'traefikhub'\n")
+    ended = subprocess.run(
+        ["sh", "-c", f"{' '.join(COMMAND)} routes list >&-"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert ended.returncode == 0, ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+OLD_LOCALE = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+
+
+@pytest.mark.parametrize("environment", [{"PYTHONIOENCODING": "ascii"}, OLD_LOCALE])
+def test_a_name_that_the_terminal_has_no_letters_for(
+    environment: dict[str, str], tmp_path: Path
+) -> None:
+    config = tmp_path / "hub.py"
+    config.write_text(
+        "c.JupyterHub.proxy_class = 'traefikhub'\n"
+        f"c.TraefikProxy.run_dir = {str(tmp_path / 'run')!r}\n"
+        "c.TraefikProxy.extra_static_config = {'entryPoints': {'zo\xeb': {'address': ':1'}}}\n",
+        encoding="utf-8",
+    )
+    routes = tmp_path / "routes.json"
+    routes.write_text(
+        '{"/user/zo%C3%AB": {"target": "http://127.0.0.1:9", "user": "zo\xeb"}}', encoding="utf-8"
+    )
+    here = ["-f", str(config)]
+    imported = run("routes", "import", str(routes), "--yes", *here, **environment)
+    assert imported.returncode == 0, imported.stderr
+    listed = run("routes", "list", *here, **environment)
+    assert listed.returncode == 0, listed.stderr
+    assert "| zo\\xeb " in listed.stdout
+    # A file for another program is UTF-8 anywhere.
+    document = run("static-config", *here, **environment).stdout
+    assert tomllib.loads(document)["entryPoints"]["zo\xeb"]["address"] == ":1"
+
+
 def test_stores_tells_what_is_there_and_what_is_missing(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -244,6 +319,8 @@ def test_stores_names_the_extra_that_is_missing(tmp_path: Path) -> None:
         ("routes re", "repair"),
         ("stores --j", "--json"),
         ("completion z", "zsh"),
+        ("--TraefikProxy.store=etcd stores --j", "--json"),
+        ("--TraefikProxy.store etcd routes re", "repair"),
     ],
 )
 def test_a_shell_completes(typed: str, completed: str) -> None:
@@ -252,6 +329,15 @@ def test_a_shell_completes(typed: str, completed: str) -> None:
         _TRAEFIKHUB_COMPLETE="bash_complete", COMP_WORDS=words, COMP_CWORD=str(words.count(" "))
     )
     assert completed in {line.partition(",")[2] for line in told.stdout.splitlines()}
+
+
+@pytest.mark.parametrize("typed", ["routes copy --TraefikProxy.store ", "rutes --", "rutes li"])
+def test_what_a_shell_can_not_complete_is_no_error(typed: str) -> None:
+    words = f"traefikhub {typed}"
+    told = run(
+        _TRAEFIKHUB_COMPLETE="bash_complete", COMP_WORDS=words, COMP_CWORD=str(words.count(" "))
+    )
+    assert (told.returncode, told.stderr) == (0, "")
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
@@ -268,6 +354,8 @@ def test_the_man_page_has_all_commands() -> None:
     for path in COMMANDS:
         assert f"\n.SS traefikhub {' '.join(path)} ".replace("-", r"\-") in page
     assert r"\-\-old\-prefix" in page
+    for section in (".SH DESCRIPTION", ".SS traefikhub routes "):
+        assert "\nExample: traefikhub" in page.partition(section)[2].partition("\n.S")[0]
     # No line of text begins with what roff would obey.
     controls = {line.split()[0] for line in page.splitlines() if line.startswith((".", "'"))}
     assert controls <= {".TH", ".SH", ".SS", ".PP", ".TP", ".nf", ".fi"}

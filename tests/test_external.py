@@ -19,7 +19,8 @@ from traitlets.config import Config
 from conftest import MakeProxy
 from support import Backend, ask, run_traefik
 from traefikhub import TraefikProxy
-from traefikhub.traefik import ApiRejected, NotLive
+from traefikhub.testing import Certificates
+from traefikhub.traefik import ApiRejected, NotLive, TraefikUnusable
 
 pytestmark = pytest.mark.anyio
 
@@ -178,3 +179,43 @@ async def test_the_password_of_an_api_router_configured_elsewhere(
                 await proxy.get_all_routes()
             assert "c.TraefikProxy.traefik_api_password" in str(caught.value)
             assert "wrong" not in str(caught.value)
+
+
+async def test_an_api_over_https_is_believed_by_its_authority_only(
+    make_proxy: MakeProxy, tmp_path: Path, backend: Callable[[str], Backend]
+) -> None:
+    made, others = Certificates.make(tmp_path / "tls"), Certificates.make(tmp_path / "other")
+    url = make_proxy().traefik_api_url.replace("http:", "https:")
+    options: dict[str, Any] = {
+        "should_start": False,
+        "traefik_api_url": url,
+        "check_route_timeout": 2,
+    }
+    routes = tmp_path / "run"
+    routes.mkdir(mode=0o700)
+    static = {
+        "api": {},
+        "providers": {"file": {"directory": str(routes), "watch": True}},
+        "entryPoints": {
+            "http": {"address": urlsplit(make_proxy().public_url).netloc},
+            "auth_api": {"address": urlsplit(url).netloc, "http": {"tls": {}}},
+        },
+    }
+    certificate = {"certFile": made.server_cert, "keyFile": made.server_key}
+    extra = {"tls": {"certificates": [certificate]}}
+    for wrong in ({}, {"traefik_api_ca": others.ca}):
+        proxy = make_proxy(**options, **wrong, extra_dynamic_config=extra)
+        with run_traefik(tmp_path, static), pytest.raises(NotLive) as caught:
+            await proxy.get_all_routes()
+        assert "certificate" in str(caught.value)
+        assert "c.TraefikProxy.traefik_api_ca" in str(caught.value)
+        await proxy.stop()
+    proxy = make_proxy(**options, traefik_api_ca=made.ca, extra_dynamic_config=extra)
+    with run_traefik(tmp_path, static):
+        await proxy.add_route("/", backend("hub").url, {})
+        found = await anyio.to_thread.run_sync(ask, f"{proxy.public_url}/")
+        assert found[1]["name"] == "hub"
+        await proxy.stop()
+    for file in ("/nope.pem", made.server_key):
+        with pytest.raises(TraefikUnusable, match=r"c\.TraefikProxy\.traefik_api_ca"):
+            await make_proxy(**options, traefik_api_ca=file).get_all_routes()

@@ -13,7 +13,7 @@ import pytest
 from traitlets import TraitError
 
 from conftest import MakeProxy
-from support import Backend, ask, hub_app, traefik_processes
+from support import Backend, ask, traefik_processes
 from traefikhub.stores import StoreCorrupt, StoreNotFound, StoreUnavailable
 from traefikhub.traefik import NotLive, TraefikExited, TraefikUnusable
 
@@ -227,12 +227,6 @@ async def test_a_log_level_that_traefik_does_not_know(make_proxy: MakeProxy) -> 
         with pytest.raises(TraitError, match=r"traefik_log_level"):
             make_proxy(traefik_log_level=level)
     assert make_proxy(traefik_log_level="debug").traefik_log_level == "DEBUG"
-
-
-async def test_internal_ssl_is_refused_until_it_works(make_proxy: MakeProxy) -> None:
-    await fails_to_start(
-        make_proxy, TraefikUnusable, "c.JupyterHub.internal_ssl", app=hub_app(internal_ssl=True)
-    )
 
 
 async def test_dynamic_configuration_that_traefik_refuses(make_proxy: MakeProxy) -> None:

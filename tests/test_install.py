@@ -494,6 +494,39 @@ def test_a_command_line_that_makes_no_sense(arguments: list[str], word: str) -> 
     assert word in result.output
 
 
+@pytest.mark.parametrize("module", ["traefikhub.install", "traefikhub.cli"])
+def test_a_current_directory_that_is_deleted(tmp_path: Path, module: str) -> None:
+    words = ["install"] if module == "traefikhub.cli" else []
+    command = [sys.executable, "-m", module, *words, "traefik", "--output", "out"]
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    ended = subprocess.run(
+        ["sh", "-c", 'rmdir "$PWD" && exec "$@"', "sh", *command],
+        cwd=gone,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert ended.returncode == 1
+    assert ended.stderr.startswith("Error: --output out: the directory that this is relative to")
+    assert "Nothing was installed." in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+@pytest.mark.parametrize("module", ["traefikhub.install", "traefikhub.cli"])
+def test_what_can_not_be_shown_is_told(module: str) -> None:
+    with open("/dev/full", "w") as full:
+        ended = subprocess.run(
+            [sys.executable, "-m", module, "--help"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=60,
+        )
+    assert ended.returncode == 1
+    assert ended.stderr.startswith("Error: standard output can't be written")
+
+
 def test_a_platform_that_nobody_publishes_for(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("platform.machine", lambda: "riscv64")
     refused(

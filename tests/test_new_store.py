@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
 import re
 import resource
@@ -140,6 +141,36 @@ def test_it_says_what_to_do_next(here: Path) -> None:
     for line in ("cd 'a place'", 'pip install -e ".[test]"', "pytest"):
         assert f"\n    {line}\n" in result.output
     assert (here / "a place" / "src" / "traefikhub_throwaway_notes" / "_store.py").is_file()
+
+
+GIT = {"url": "https://git.example/hub.git", "vcs_info": {"vcs": "git", "commit_id": "1f2e"}}
+
+
+@pytest.mark.parametrize(
+    ("origin", "install"),
+    [
+        (None, ""),
+        ({"url": "file:///srv/hub"}, "pip install file:///srv/hub\n    "),
+        (GIT, "pip install git+https://git.example/hub.git@1f2e\n    "),
+    ],
+    ids=["an index", "a directory", "a repository"],
+)
+def test_it_says_how_to_get_the_same_traefikhub(
+    here: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    origin: dict[str, object] | None,
+    install: str,
+) -> None:
+    """As pip has recorded: what doesn't come from an index isn't found there."""
+    recorded = tmp_path / "packages" / "traefikhub-0.1.0.dist-info"
+    recorded.mkdir(parents=True)
+    (recorded / "METADATA").write_text("Metadata-Version: 2.1\nName: traefikhub\nVersion: 0.1.0\n")
+    if origin:
+        (recorded / "direct_url.json").write_text(json.dumps(origin))
+    monkeypatch.syspath_prepend(recorded.parent)
+    result = new_store(NAME)
+    assert f'activate\n    {install}pip install -e ".[test]"\n' in result.output
 
 
 def test_an_empty_directory_will_do(here: Path) -> None:

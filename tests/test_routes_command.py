@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import pty
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -109,11 +113,26 @@ def test_routes_are_shown_with_whose_they_are(full: Admin) -> None:
     assert "there is no route nobody" in full.do("show", "nobody", code=1).output
 
 
+def test_a_route_is_found_as_people_write_it(admin: Admin) -> None:
+    specs = {"/user/zo%C3%AB/": "zoë", "/user/x%20y/": "x y", "/user/a%5Bb%5D/": "a[b]"}
+    routes = {
+        spec.rstrip("/"): {"target": "http://127.0.0.1:9001", "user": name}
+        for spec, name in specs.items()
+    }
+    admin.do("import", admin.write("routes.json", routes), "--yes")
+    for spec, name in specs.items():
+        for wanted in (spec, f"/user/{name}/", f"/user/{name}", name):
+            (shown,) = json.loads(admin.do("show", wanted, "--json").stdout)
+            assert shown["routespec"] == spec, wanted
+
+
 def test_what_is_exported_can_be_imported(full: Admin) -> None:
     full.do("export", "-o", "kept.json")
     assert full.do("export").stdout == (full.directory / "kept.json").read_text()
     full.do("diff", "kept.json")
-    full.do("import", full.write("none.json", {"traefikhub": 1, "routes": []}), "--replace", "-y")
+    none = full.write("none.json", {"traefikhub": 1, "routes": []})
+    emptied = full.do("import", none, "--replace", "-y")
+    assert "0 routes written, 3 routes deleted, and read again" in emptied.stderr
     assert full.routes() == []
     full.do("diff", "kept.json", code=1)
     full.do("import", "kept.json", "--yes")
@@ -123,14 +142,16 @@ def test_what_is_exported_can_be_imported(full: Admin) -> None:
 
 def test_what_is_there_is_never_lost_by_accident(full: Admin) -> None:
     more = full.write("more.json", {"/user/zoe": {"target": "http://127.0.0.1:9003"}})
-    assert "--merge" in full.do("import", more, "--yes", code=2).output
+    assert "--merge" in full.do("import", more, "--yes", code=1).output
     assert "not both" in full.do("import", more, "--merge", "--replace", code=2).output
     # Nobody is there to be asked.
     assert "--yes" in full.do("import", more, "--merge", code=2).output
     assert full.routes() == SPECS
-    full.do("import", more, "--merge", "--yes")
+    merged = full.do("import", more, "--merge", "--yes")
+    assert "1 route written, and read again" in merged.stderr
     assert full.routes() == [*SPECS, "/user/zoe/"]
-    full.do("import", more, "--replace", "--yes")
+    replaced = full.do("import", more, "--replace", "--yes")
+    assert "1 route written, 3 routes deleted, and read again" in replaced.stderr
     assert full.routes() == ["/user/zoe/"]
 
 
@@ -144,6 +165,8 @@ def test_what_is_no_routes_is_refused_and_nothing_is_written(full: Admin) -> Non
     twice = full.write("twice.json", {"/user/%6dary": {"target": "http://127.0.0.1:1"}})
     assert "another spelling" in full.do("import", twice, "--merge", "--yes", code=1).output
     full.do("import", "absent.json", "--yes", code=2)
+    unread = full.do("import", "/proc/self/mem", "--replace", "--yes", code=1)
+    assert "/proc/self/mem can't be used" in unread.output
     assert full.file.read_bytes() == before
 
 
@@ -190,9 +213,29 @@ def test_what_is_no_route_is_never_deleted_in_silence(full: Admin) -> None:
     refused = full.do("import", more, "--merge", "--yes", code=1)
     assert "routes diff" in refused.output
     asked = full.do("import", more, "--replace", code=2)
-    assert "1 record that are no routes" in asked.output
+    assert "delete 3 routes and 1 record of no route there" in asked.output
     assert "http/routers theirs" in full.do("repair", code=2).output
     assert "theirs" in full.file.read_text()
+    told = full.do("import", more, "--replace", "--yes").stderr
+    assert "1 route written, 3 routes and 1 record of no route deleted" in told
+    assert "theirs" not in full.file.read_text()
+
+
+def test_who_says_no_is_told_that_nothing_was_changed(full: Admin) -> None:
+    """At a terminal."""
+    before = full.file.read_bytes()
+    more = full.write("more.json", {"/user/zoe": {"target": "http://127.0.0.1:9003"}})
+    ours, theirs = pty.openpty()
+    command = [sys.executable, "-m", "traefikhub.cli", "routes", "import", more, "--merge"]
+    with os.fdopen(ours, "wb", buffering=0) as keyboard, os.fdopen(theirs) as terminal:
+        keyboard.write(b"n\n")
+        ended = subprocess.run(
+            command, cwd=full.directory, stdin=terminal, capture_output=True, text=True, timeout=60
+        )
+    assert "Write 1 route into" in ended.stderr
+    assert "Nothing was changed" in ended.stderr
+    assert ended.returncode == 1
+    assert full.file.read_bytes() == before
 
 
 def test_what_the_hub_could_not_read_is_not_written(
@@ -208,8 +251,40 @@ def test_what_the_hub_could_not_read_is_not_written(
 
 def test_a_copy_onto_itself_is_refused(full: Admin) -> None:
     assert "can't be copied there" in full.do("copy", "--to", "toml-file", "-y", code=2).output
-    nope = full.do("copy", "--to", "nope", "--yes", code=1)
-    assert "'nope'" in nope.output
+
+
+@pytest.mark.parametrize(
+    ("option", "arguments"),
+    [
+        ("--to", ["copy", "--to", "nope", "--yes"]),
+        ("--from", ["copy", "--to", "etcd", "--from", "nope", "--yes"]),
+        ("--with", ["diff", "--with", "nope"]),
+    ],
+)
+def test_the_option_that_names_no_store_is_told(
+    full: Admin, option: str, arguments: list[str]
+) -> None:
+    told = full.do(*arguments, code=1).output
+    assert f"{option} nope: no store of that name is installed. Installed: " in told
+    assert "c.TraefikProxy.store" not in told
+
+
+def test_another_store_whose_options_can_not_be_used_is_told(full: Admin) -> None:
+    told = full.do("copy", "--to", "etcd", "-y", "--EtcdStore.timeout=x", code=1).output
+    assert "c.EtcdStore.timeout expected a float" in told
+    old = ("copy", "--to", "toml-file", "--from-old", "etcd", "-y", "--old-prefix=a//b")
+    assert "--old-prefix: " in full.do(*old, code=2).output
+
+
+def test_a_copy_of_nothing_deletes_nothing(full: Admin) -> None:
+    """As when the prefix is another, or the file."""
+    where = ["--to", "toml-file", "--replace", "--yes"]
+    to_etcd = ["--to", "etcd", "--TomlFileStore.path=none.toml", "--yes"]
+    assert "holds no routes; nothing was copied" in full.do("copy", *to_etcd, code=1).output
+    (full.directory / "old.yaml").write_text("http: {}")
+    old = ["--from-old", "file", "--old-file", "old.yaml"]
+    assert "(--old-file)" in full.do("copy", *old, *where, code=1).output
+    assert full.routes() == SPECS
 
 
 def test_the_old_proxys_file_is_taken_along(admin: Admin) -> None:

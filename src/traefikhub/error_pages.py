@@ -15,6 +15,7 @@ Facts and measurements: docs/error-pages.md.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -79,8 +80,12 @@ class HubPages:
         return self.prefix.removesuffix("hub/")
 
 
-def error_page_records(pages: HubPages) -> Records:
-    """What the routers above all others name."""
+def error_page_records(pages: HubPages, tls: Mapping[str, Document] | None = None) -> Records:
+    """What the routers above all others name.
+
+    Args:
+        tls: further fields of the transport to the Hub.
+    """
     answered: dict[str, Document] = {
         "status": ["502", "504"],
         "statusRewrites": {"502-504": 503},
@@ -119,7 +124,7 @@ def error_page_records(pages: HubPages) -> Records:
     # A Hub that hangs must not hold up whoever waits for the page.
     limits: dict[str, Document] = {"dialTimeout": _PATIENCE, "responseHeaderTimeout": _PATIENCE}
     records: dict[Key, Document] = {
-        Key("http/serversTransports", _PAGE): {"forwardingTimeouts": limits}
+        Key("http/serversTransports", _PAGE): {"forwardingTimeouts": limits, **(tls or {})}
     }
     for name, document in middlewares.items():
         records[Key(_MIDDLEWARES, name)] = document

@@ -188,6 +188,10 @@ class Metrics:
         """
         self._standing.look = WeakMethod(look)
 
+    def show_certificate(self, look: Callable[[], float | None]) -> None:
+        """As ``show``, for when the certificate ends that users see, in seconds since 1970."""
+        self._standing.look_at_certificate = WeakMethod(look)
+
     def show_traefik(self, look: Callable[[], TraefikState]) -> None:
         """As ``show``, for the Traefik that the Hub started."""
         self._standing.look_at_traefik = WeakMethod(look)
@@ -197,6 +201,7 @@ class _StandingCollector(Collector):
     def __init__(self) -> None:
         self.look: WeakMethod[Callable[[], Standing]] | None = None
         self.look_at_traefik: WeakMethod[Callable[[], TraefikState]] | None = None
+        self.look_at_certificate: WeakMethod[Callable[[], float | None]] | None = None
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
         look = self.look() if self.look else None
@@ -219,7 +224,17 @@ class _StandingCollector(Collector):
             live.add_metric([], standing.live)
             for state in Health:
                 health.add_metric([state.value], float(state is standing.health))
-        yield from (routes, stored, live, health, self._traefik())
+        yield from (routes, stored, live, health, self._traefik(), self._certificate())
+
+    def _certificate(self) -> GaugeMetricFamily:
+        look = self.look_at_certificate() if self.look_at_certificate else None
+        gauge = GaugeMetricFamily(
+            "traefikhub_certificate_expiry_timestamp_seconds",
+            "When the certificate ends that users see, in seconds since 1970",
+        )
+        if look and (expires := look()) is not None:
+            gauge.add_metric([], expires)
+        return gauge
 
     def _traefik(self) -> GaugeMetricFamily:
         look = self.look_at_traefik() if self.look_at_traefik else None

@@ -234,7 +234,7 @@ OLD_OPTIONS: Final = (
     _argument(
         "--client-ssl-key --client-ssl-cert --client-ssl-ca --client-ssl-request-cert "
         "--client-ssl-reject-unauthorized",
-        "they belong to c.JupyterHub.internal_ssl, which isn't supported yet; remove it",
+        "with c.JupyterHub.internal_ssl, JupyterHub's own files are used; remove it",
     ),
     _argument("--insecure", "serversTransport.insecureSkipVerify of Traefik", _STATIC),
     _argument("--default-target", "JupyterHub adds the route to itself; remove it"),
@@ -282,7 +282,7 @@ OLD_OPTIONS: Final = (
 _COPIED_BY_JUPYTERHUB: Final = {
     "proxy_cmd": "command",
     "debug_proxy": "debug",
-    "proxy_auth_token": "auth_token",
+    "proxy_auth_token": "auth_token",  # nosec B105 # names of options
     "proxy_api_ip": "api_url",
     "proxy_api_port": "api_url",
     "proxy_check_interval": "check_running_interval",

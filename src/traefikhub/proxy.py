@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, AsyncExitStack, nullcontext
 from textwrap import indent
 from typing import Any
-from urllib.parse import urlsplit
 
 import anyio
 from jupyterhub.proxy import Proxy
@@ -27,6 +27,8 @@ from traitlets.config import Configurable
 
 from traefikhub.activity import timestamp
 from traefikhub.error_pages import HubPages
+from traefikhub.https_options import HttpsOptions
+from traefikhub.internal_ssl import InternalSsl
 from traefikhub.old_options import (
     misspelt_sections,
     old_option_warnings,
@@ -44,13 +46,13 @@ from traefikhub.stores import (
 from traefikhub.table import Route
 from traefikhub.targets import check_target, problem_of_target
 from traefikhub.threads import in_thread
-from traefikhub.traefik import TraefikUnusable
+from traefikhub.traefik.https import HttpsSettings
 from traefikhub.writer import WriterClosed
 
 __all__ = ["TraefikProxy"]
 
 
-class TraefikProxy(Proxy):  # type: ignore[misc]
+class TraefikProxy(HttpsOptions, Proxy):  # type: ignore[misc]
     """JupyterHub's proxy: routes kept in a store, served by Traefik.
 
     Set it up with::
@@ -109,7 +111,7 @@ class TraefikProxy(Proxy):  # type: ignore[misc]
 
     @default("traefik_entrypoint")
     def _default_entrypoint(self) -> str:
-        return "https" if self._is_https else "http"
+        return "https" if self._https else "http"
 
     traefik_api_entrypoint = Unicode(
         "auth_api", help="The name of Traefik's entry point for its API and dashboard."
@@ -121,6 +123,12 @@ class TraefikProxy(Proxy):  # type: ignore[misc]
 
     traefik_api_validate_cert = Bool(
         True, help="Verify the certificate of an https ``traefik_api_url``."
+    ).tag(config=True)
+
+    traefik_api_ca = Unicode(
+        "",
+        help="""A file with the certificates by which that of an https ``traefik_api_url`` is
+        believed; the system's if empty.""",
     ).tag(config=True)
 
     traefik_api_username = Unicode(
@@ -251,6 +259,7 @@ class TraefikProxy(Proxy):  # type: ignore[misc]
         self._starting: anyio.CancelScope | None = None
         self._lifecycle: anyio.Lock | None = None
         self._told: set[str] = set()
+        self.settle_address()
 
     @classmethod
     def class_get_help(cls, inst: Any = None) -> str:
@@ -271,17 +280,8 @@ class TraefikProxy(Proxy):  # type: ignore[misc]
         return text
 
     @property
-    def unsupported(self) -> str:
-        """The option of the Hub that can't be had here, and what to do; empty if there is none."""
-        if getattr(self.app, "internal_ssl", False):
-            return (
-                "traefikhub doesn't support c.JupyterHub.internal_ssl = True yet; set it to False"
-            )
-        return ""
-
-    @property
-    def _is_https(self) -> bool:
-        return bool(self.ssl_cert) or urlsplit(self.public_url).scheme == "https"
+    def _https(self) -> HttpsSettings | None:
+        return self.https_settings(certificate=bool(self.ssl_cert), url=self.public_url)
 
     # --- start and stop ----------------------------------------------------------------------
 
@@ -297,8 +297,6 @@ class TraefikProxy(Proxy):  # type: ignore[misc]
         Whatever it raises, no process, lock or port is left behind. A Traefik that an earlier Hub
         left running goes on.
         """
-        if problem := self.unsupported:
-            raise TraefikUnusable(problem)
         await self._bring_up(start_traefik)
         session = self._require_session()
         self.log.info("Traefik serves %s; %s", self.public_url, session.about)
@@ -357,9 +355,11 @@ class TraefikProxy(Proxy):  # type: ignore[misc]
             store=store_class(parent=self, log=self.log, run_dir=self.run_dir),
             log=self.log,
             public_url=self.public_url,
-            https=self._is_https,
+            https=self._https,
+            http_port=self.http_port,
             ssl_cert=self.ssl_cert,
             ssl_key=self.ssl_key,
+            internal_ssl=self._internal_ssl(),
             run_dir=self.run_dir,
             traefik_command=self.traefik_command,
             traefik_env=dict(self.traefik_env),
@@ -369,6 +369,7 @@ class TraefikProxy(Proxy):  # type: ignore[misc]
             api_entry_point=self.traefik_api_entrypoint,
             api_url=self.traefik_api_url,
             api_validate_cert=self.traefik_api_validate_cert,
+            api_ca=self.traefik_api_ca,
             api_username=self.traefik_api_username,
             api_password=self.traefik_api_password,
             api_hashed_password=self.traefik_api_hashed_password,
@@ -398,6 +399,21 @@ class TraefikProxy(Proxy):  # type: ignore[misc]
         if problem_of_target(url) or not (isinstance(prefix, str) and prefix.endswith("/hub/")):
             return None
         return HubPages(url, prefix)
+
+    def _internal_ssl(self) -> InternalSsl | None:
+        """The files of the Hub's internal TLS, also if a Hub has still to make them."""
+        if not getattr(self.app, "internal_ssl", False):
+            return None
+        place = os.path.abspath(self.app.internal_certs_location)
+        pair = self.app.internal_proxy_certs.get("proxy-client", {})
+        bundles = self.app.internal_trust_bundles
+        # The second is JupyterHub's for the proxy's API, for the sake of its services' authority.
+        trusting = ("proxy-client-ca", "proxy-api-ca")
+        return InternalSsl(
+            pair.get("certfile", os.path.join(place, "proxy-client", "proxy-client.crt")),
+            pair.get("keyfile", os.path.join(place, "proxy-client", "proxy-client.key")),
+            tuple(bundles.get(x, os.path.join(place, f"{x}_trust.crt")) for x in trusting),
+        )
 
     def _require_session(self) -> ProxySession:
         if self._session is None:

@@ -115,6 +115,8 @@ class Table:
 
     Args:
         entry_point: the name of the Traefik entry point that serves users.
+        transport: the ``serversTransport`` of https targets, which is among ``base``; empty for
+            Traefik's default.
         roots: routers that all others stand below, but the Hub's own; there while there are routes.
         base: records that stand beside the routes' (API router, default certificate).
         extra: the admin's records, merged over those of the same key, or added.
@@ -126,6 +128,7 @@ class Table:
         self,
         *,
         entry_point: str,
+        transport: str = "",
         roots: Records | None = None,
         base: Records | None = None,
         extra: Records | None = None,
@@ -133,15 +136,14 @@ class Table:
         routes: Iterable[Route] = (),
     ) -> None:
         self._entry_point = entry_point
+        self._transport = transport
         self._roots = dict(roots or {})
         self._extra = dict(extra or {})
         self._tree = tree
         self._routes: dict[str, Route] = {}
         self._spellings: dict[str, str] = {}  # the routespec of each key
-        self._fixed = {
-            key: self._with_extra(key, document)
-            for key, document in {**self._extra, **(base or {})}.items()
-        }
+        self._base = dict(base or {})
+        self._fixed = self._beside_routes()
         self.update({route.routespec: route for route in routes})
 
     @property
@@ -197,7 +199,7 @@ class Table:
         arranged = self._replace(news, keys)
         after = self._above_all()
         for spec in keys:
-            after.update(_dependencies(self._routes[spec]))
+            after.update(self._dependencies(self._routes[spec]))
         if self._tree is not None:
             after[_SHORTCUT] = self._shortcut(self._tree)
         earlier = ChainMap(old, self._routes)
@@ -210,6 +212,26 @@ class Table:
         for spec in keys:
             after.update(_state(self._routes[spec]))
         return self._difference(before, after)
+
+    def rebase(self, base: Records) -> dict[Key, Document | None]:
+        """Put other records in the place of those of the same keys beside the routes'.
+
+        Returns:
+            As ``update``. Undo by ``rebase`` with the earlier records.
+        """
+        self._base |= base
+        before, self._fixed = self._fixed, self._beside_routes()
+        return {key: self._fixed[key] for key in base if self._fixed[key] != before.get(key)}
+
+    def base(self, keys: Iterable[Key]) -> Records:
+        """Records beside the routes' as they were given."""
+        return {key: self._base[key] for key in keys}
+
+    def _beside_routes(self) -> dict[Key, Document]:
+        return {
+            key: self._with_extra(key, document)
+            for key, document in {**self._extra, **self._base}.items()
+        }
 
     def _replace(self, news: Change, keys: Mapping[str, str]) -> TreeChange:
         """Take the old routes out, and put the new ones in."""
@@ -278,7 +300,19 @@ class Table:
 
     def _of_route(self, route: Route) -> dict[Key, Document]:
         """All that stand for a route that is in the table."""
-        return {**_dependencies(route), **self._router(route), **_state(route)}
+        return {**self._dependencies(route), **self._router(route), **_state(route)}
+
+    def _dependencies(self, route: Route) -> dict[Key, Document]:
+        """What the router of a route names."""
+        name = record_name(route.routespec)
+        balancer: dict[str, Document] = {"servers": [{"url": route.target}]}
+        if self._transport and urlsplit(route.target).scheme == "https":
+            balancer["serversTransport"] = self._transport
+        records: dict[Key, Document] = {Key(_SERVICES, name): {"loadBalancer": balancer}}
+        # Traefik ignores a path in a server's URL; configurable-http-proxy prepends it.
+        if path := _path_of(route):
+            records[Key(_MIDDLEWARES, name)] = _prepend(path)
+        return records
 
     def _router(self, route: Route) -> dict[Key, Document]:
         key = parse_routespec(route.routespec).key
@@ -343,18 +377,6 @@ def _destination(route: Route) -> dict[str, Document]:
 def _state(route: Route) -> dict[Key, Document]:
     """What we remember of a route."""
     return {Key(ROUTES_SECTION, record_name(route.routespec)): route.to_document()}
-
-
-def _dependencies(route: Route) -> dict[Key, Document]:
-    """What the router of a route names."""
-    name = record_name(route.routespec)
-    records: dict[Key, Document] = {
-        Key(_SERVICES, name): {"loadBalancer": {"servers": [{"url": route.target}]}}
-    }
-    # Traefik ignores a path in a server's URL; configurable-http-proxy prepends it.
-    if path := _path_of(route):
-        records[Key(_MIDDLEWARES, name)] = _prepend(path)
-    return records
 
 
 def _path_of(route: Route) -> str:

@@ -21,6 +21,7 @@ from traefikhub._reports import Reports
 from traefikhub.metrics import Health, Metrics, Standing, StoreCall, metrics_of_hub
 from traefikhub.stores import (
     Batch,
+    Document,
     FencedError,
     Key,
     RecordRefused,
@@ -259,6 +260,26 @@ class RouteWriter:
         behind = self._live_generation < stored
         return not (busy or behind or self._amiss) and (self._table.routes.get(routespec) == route)
 
+    async def rebase(self, records: Records) -> None:
+        """Put other records in the place of those that stand beside the routes'; return when that
+        is live.
+
+        Raises:
+            as ``change``; then the earlier ones stay.
+        """
+        self._require_writable()
+        async with self._storing:
+            await self._settle()
+            before = self._table.base(records)
+            try:
+                await self._store_changes({}, others=self._table.rebase(records))
+            except BaseException:
+                self._table.rebase(before)
+                raise
+        group = self._gathering
+        self._wake.set()
+        await group.wait()
+
     async def routes(self) -> Mapping[str, Route]:
         """The routes that the store holds now, by routespec. A difference from what was written
         is noted for ``repair``.
@@ -475,14 +496,23 @@ class RouteWriter:
                 refused.update(dict.fromkeys(half, failure))
         return failure
 
-    async def _store_changes(self, changes: Change, question: Question | None = None) -> None:
-        """Fold the changes and the outstanding repairs into one batch and store it."""
+    async def _store_changes(
+        self,
+        changes: Change,
+        question: Question | None = None,
+        others: Mapping[Key, Document | None] | None = None,
+    ) -> None:
+        """Fold the changes and the outstanding repairs into one batch and store it.
+
+        Args:
+            others: records that changed beside those of the routes.
+        """
         before = {routespec: self._table.routes.get(routespec) for routespec in changes}
         # A burst takes tens of milliseconds, which the event loop can't spare.
         many = len(changes) + len(self._repairs.puts) > _MANY
         attempted = False
         try:
-            change = partial(self._next_batch, changes)
+            change = partial(self._next_batch, changes, others or {})
             batch = await in_thread(change) if many else change()
             if not batch and not self._unmarked:
                 return
@@ -507,9 +537,9 @@ class RouteWriter:
         if repaired:
             self._reports.repaired(repaired, at_start=self._task is None)
 
-    def _next_batch(self, changes: Change) -> Batch:
+    def _next_batch(self, changes: Change, others: Mapping[Key, Document | None]) -> Batch:
         """Enter the changes into the table; what to store."""
-        changed = self._table.update(changes)
+        changed = {**others, **self._table.update(changes)}
         puts = {key: doc for key, doc in self._repairs.puts.items() if key not in changed}
         puts |= {key: doc for key, doc in changed.items() if doc is not None}
         deletes = {key for key in self._repairs.deletes if key not in changed}

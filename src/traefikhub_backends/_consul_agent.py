@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple
 from traefikhub.stores import RecordRefused, StoreError, StoreUnavailable
 from traefikhub_backends._consul_lines import Lines, tls_context
 
-__all__ = ["Agent", "check_tls_files", "system_authorities"]
+__all__ = ["Agent", "Needs", "check_tls_files", "system_authorities"]
 
 _TRANSACTIONS: Final = "/v1/txn"
 
@@ -25,8 +25,18 @@ class _Answer(NamedTuple):
     modified: str
 
 
+class Needs(NamedTuple):
+    """What a token must be allowed: ``policy`` on ``key_prefix``. option: which holds it."""
+
+    option: str
+    key_prefix: str
+    policy: str
+
+
 class Agent:
     """A consul agent. Every method blocks, for a small multiple of ``timeout`` at the most.
+
+    needs: what the token must be allowed, for messages.
 
     Of py-consul it uses the session and the addresses. The methods above them can't do what is
     needed: its transactions carry neither token nor datacenter, the environment's token overrides
@@ -34,7 +44,16 @@ class Agent:
     read from a socket instead of one for the whole call.
     """
 
-    def __init__(self, http: Any, where: str, token: str, datacenter: str, timeout: float) -> None:
+    def __init__(
+        self,
+        http: Any,
+        where: str,
+        token: str,
+        datacenter: str,
+        timeout: float,
+        needs: Needs,
+    ) -> None:
+        self.needs = needs
         self.where = where + (f", datacenter {datacenter}" if datacenter else "")
         self._http = http
         self._timeout = timeout
@@ -217,9 +236,12 @@ class Agent:
         )
 
     def _denied(self, what: str) -> StoreUnavailable:
+        option, key_prefix, policy = self.needs
+        rules = f'key_prefix "{key_prefix}" {{ policy = "{policy}" }}'
         return StoreUnavailable(
-            f"{self.where} refuses the token of c.ConsulStore.token: {what}. It needs the policy "
-            '"write" on the key_prefix of this store (c.ConsulStore.prefix, with a slash).'
+            f"{self.where} refuses the token of {option}: {what}. It needs {rules} "
+            "(c.ConsulStore.prefix). Make that the rules of the token's policy: "
+            f"consul acl policy update -id POLICY -rules '{rules}'"
         )
 
 
@@ -231,7 +253,7 @@ def check_tls_files(ca_cert: str, client_cert: str, client_key: str) -> None:
         if client_cert:
             option = "client_cert or .client_key"
             # A key with a password is of no use to Traefik; without this, one would be asked for.
-            context.load_cert_chain(client_cert, client_key, password="")
+            context.load_cert_chain(client_cert, client_key, password="")  # nosec B106
     except OSError as error:
         raise StoreError(f"c.ConsulStore.{option}: {error}") from error
 

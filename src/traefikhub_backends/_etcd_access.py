@@ -81,7 +81,7 @@ def check_tls_files(ca_cert: str, client_cert: str, client_key: str) -> None:
         setting = "c.EtcdStore.client_cert, .client_key"
         if client_cert:
             # The password keeps OpenSSL from asking for one on the terminal.
-            context.load_cert_chain(client_cert, client_key, password="")
+            context.load_cert_chain(client_cert, client_key, password="")  # nosec B106
     except OSError as error:  # ssl.SSLError is one
         names = ca_cert if setting.endswith("ca_cert") else f"{client_cert}, {client_key}"
         raise StoreError(f"{setting}: {names}: {error.strerror or error}") from error

@@ -62,10 +62,14 @@ class RevisionGoneError(StoreUnavailable):
 
 @dataclass(frozen=True, slots=True)
 class Login:
-    """Whom the client is."""
+    """Whom the client is.
+
+    options: which say so, for messages.
+    """
 
     username: str
     password: str = field(repr=False)
+    options: str = "c.EtcdStore.username, .password"
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,11 +109,19 @@ class EtcdClient:
         targets: ``host:port`` each.
         tls: None for plain connections.
         login: None if etcd needs none, or takes the client certificate's name.
+        permission: what it has to be allowed, as ``etcdctl role grant-permission ROLE`` takes it.
 
     Calls may be made by several threads. A call that fails may have had its effect.
     """
 
-    def __init__(self, targets: Sequence[str], tls: TlsFiles | None, login: Login | None) -> None:
+    def __init__(
+        self,
+        targets: Sequence[str],
+        tls: TlsFiles | None,
+        login: Login | None,
+        permission: str = "readwrite PREFIX --prefix",
+    ) -> None:
+        self._permission = permission
         self._members = [_Member(target, tls) for target in targets]  # the most trusted first
         self._where = ", ".join(targets)
         self._settings = ".endpoints, .timeout" + (", .ca_cert, .client_cert" if tls else "")
@@ -246,6 +258,7 @@ class EtcdClient:
         """What the caller is told, if asking another endpoint, or later, is pointless."""
         code, told = error.code(), f"etcd at {target}: {_told(error)}"
         user = f"the user {self._login.username!r}" if self._login else "a client without user"
+        options = self._login.options if self._login else "c.EtcdStore.username, .password"
         match code:
             case grpc.StatusCode.OUT_OF_RANGE:
                 return RevisionGoneError(told)
@@ -257,22 +270,20 @@ class EtcdClient:
             case grpc.StatusCode.RESOURCE_EXHAUSTED if _says(error, "larger than max"):
                 return RecordRefused(f"{told} (etcd's --max-request-bytes, {_SIZE})")
             case grpc.StatusCode.PERMISSION_DENIED:
+                may = "read and write" if self._permission.startswith("readwrite") else "read"
                 return StoreUnavailable(
-                    f"{told}: {user} may not read and write below the store's prefix "
-                    "(c.EtcdStore.username, .prefix)"
+                    f"{told}: {user} may not {may} below the store's prefix "
+                    f"({options.partition(',')[0]}, .prefix). Give a role of that user the right: "
+                    f"etcdctl role grant-permission ROLE {self._permission}"
                 )
             case grpc.StatusCode.INVALID_ARGUMENT if _says(error, "request is too large"):
                 return RecordRefused(f"{told} (etcd's --max-request-bytes, {_SIZE})")
             case grpc.StatusCode.INVALID_ARGUMENT if _says(error, "too many operations"):
                 return StoreError(f"{told} (etcd's --max-txn-ops, c.EtcdStore.max_txn_ops)")
             case grpc.StatusCode.INVALID_ARGUMENT if _says(error, "authentication failed"):
-                return StoreUnavailable(
-                    f"{told}: {user} is refused (c.EtcdStore.username, .password)"
-                )
+                return StoreUnavailable(f"{told}: {user} is refused ({options})")
             case grpc.StatusCode.INVALID_ARGUMENT if _says(error, "user name is empty"):
-                return StoreUnavailable(
-                    f"{told}: {user} is refused (c.EtcdStore.username, .password, or .client_cert)"
-                )
+                return StoreUnavailable(f"{told}: {user} is refused ({options}, or .client_cert)")
             case grpc.StatusCode.INVALID_ARGUMENT if not _says(error, *_TOKEN_REFUSED):
                 return StoreError(told)
         return None

@@ -97,6 +97,16 @@ class Requests:
         end = f"{self.prefix}0".encode()
         return etcdrpc.RangeRequest(**{"key": self.key(""), "range_end": end, **options})
 
+    def read_as_traefik(self) -> Any:
+        """A range request for all that Traefik's provider watches: what begins with the prefix, a
+        slash after it or not. It is told their number only."""
+        from pyetcd import etcdrpc
+
+        start = self.prefix.encode()
+        # No byte of UTF-8 is 255: the next higher one ends the range.
+        end = start[:-1] + bytes([start[-1] + 1])
+        return etcdrpc.RangeRequest(key=start, range_end=end, count_only=True)
+
     def read_one(self, path: str) -> Any:
         """A range request for one key."""
         from pyetcd import etcdrpc

@@ -31,7 +31,7 @@ class Ownership:
         self._file = file
         self._lock_file = file.with_name(file.name + ".lock")
         self._timeout = timeout
-        self._token = ""
+        self._token = ""  # nosec B105 # none yet
         self._seen: int | None = None  # keeps the lock file with the token readable when removed
 
     @contextmanager

@@ -40,7 +40,7 @@ from traefikhub.stores import (
     StoreUnavailable,
     in_thread,
 )
-from traefikhub_backends._consul_agent import Agent, check_tls_files, system_authorities
+from traefikhub_backends._consul_agent import Agent, Needs, check_tls_files, system_authorities
 
 __all__ = ["ConsulStore"]
 
@@ -88,6 +88,15 @@ class ConsulStore(KeyValueStore):
         """,
     ).tag(config=True)
 
+    traefik_token = Unicode(
+        help="""Another ACL token for Traefik, which may only read; by default ``token``.
+
+        Needs ``read`` on the same ``key_prefix``; if the servers have
+        ``acl.enable_key_list_policy``, ``list`` on the ``key_prefix`` without the slash. The start
+        proves that it has.
+        """,
+    ).tag(config=True)
+
     ca_cert = Unicode(
         help="""A PEM file with the certificate authorities that vouch for the agent, for an
         ``https`` URL. By default those that this machine trusts.""",
@@ -131,11 +140,11 @@ class ConsulStore(KeyValueStore):
         return "" if find_spec("consul") else _LIBRARY
 
     def provider_config(self) -> dict[str, Document]:
-        """The same agent, token and files for Traefik's consul provider."""
+        """The same agent and files for Traefik's consul provider, and its token or the same."""
         scheme, host, port = self._address()
         found: dict[str, Document] = {"rootKey": self.prefix, "endpoints": [f"{host}:{port}"]}
-        if self.token:
-            found["token"] = self.token
+        if token := self.traefik_token or self.token:
+            found["token"] = token
         if scheme == "https":
             names = {"ca": self.ca_cert, "cert": self.client_cert, "key": self.client_key}
             # Traefik speaks https if there is anything in this table, and only then.
@@ -163,11 +172,14 @@ class ConsulStore(KeyValueStore):
         return True
 
     async def connect(self, *, read_only: bool) -> None:
-        """Prove that the agent answers, and that the token may read below the prefix."""
+        """Prove that the agent answers, and that the token may read below the prefix; and
+        Traefik's, if it has one of its own and this is not for a look only."""
         await self.disconnect()
         self._version = self._unsettled = None
         self._agent = await in_thread(self._make_agent)
         await self._in_thread(partial(Agent.get, key=self._key(_PROBE)))
+        if self.traefik_token and not read_only:
+            await in_thread(self._prove_for_traefik)
 
     async def disconnect(self) -> None:
         """Close the connections."""
@@ -254,12 +266,15 @@ class ConsulStore(KeyValueStore):
 
     # --- in a thread -------------------------------------------------------------------------
 
-    def _make_agent(self) -> Agent:
+    def _make_agent(self, *, for_traefik: bool = False) -> Agent:
+        """The Hub's, or one that is to consul as Traefik will be."""
         scheme, host, port = self._address()
-        if not re.fullmatch(r"[!-~]*", self.token):
+        token = self.traefik_token if for_traefik else self.token
+        option = "c.ConsulStore.traefik_token" if for_traefik else "c.ConsulStore.token"
+        if not re.fullmatch(r"[!-~]*", token):
             # Else an error of the HTTP library would, and show it.
             raise StoreError(
-                "c.ConsulStore.token holds a space, a line break or another character that no "
+                f"{option} holds a space, a line break or another character that no "
                 "token has; was it read from a file without .strip()?"
             )
         check_tls_files(self.ca_cert, self.client_cert, self.client_key)
@@ -275,7 +290,22 @@ class ConsulStore(KeyValueStore):
             cert=(self.client_cert, self.client_key) if self.client_cert else None,
         )
         where = f"consul at {scheme}://{host}:{port}"
-        return Agent(client.http, where, self.token, self.datacenter, self.timeout)
+        needs = Needs(option, self._key(""), "read" if for_traefik else "write")
+        # Traefik's provider has no datacenter but the agent's.
+        datacenter = "" if for_traefik else self.datacenter
+        return Agent(client.http, where, token, datacenter, self.timeout, needs)
+
+    def _prove_for_traefik(self) -> None:
+        """Read as Traefik will: without the right, it would take the prefix for empty."""
+        agent = self._make_agent(for_traefik=True)
+        try:
+            agent.get(self._key(_PROBE))
+            # Traefik lists what begins with the prefix, without a slash. Most servers take "read"
+            # for that, and leave out the rest; not with acl.enable_key_list_policy.
+            agent.needs = Needs(agent.needs.option, self.prefix, "list")
+            agent.index_of(self.prefix)
+        finally:
+            agent.close()
 
     def _key(self, path: str) -> str:
         return f"{self.prefix}/{path}"

@@ -65,10 +65,19 @@ class EtcdStore(KeyValueStore):
         help="""The user of etcd's authentication, for the Hub and for Traefik; empty if it is
         disabled, or if etcd takes the name in ``client_cert``. It needs a role with
         ``etcdctl role grant-permission ROLE readwrite PREFIX --prefix``: without a slash, for
-        Traefik watches all keys that begin with ``prefix``.""",
+        Traefik watches all keys that begin with ``prefix``. With ``traefik_username``,
+        ``readwrite PREFIX/ --prefix`` is enough.""",
     ).tag(config=True)
 
     password = Unicode(help="The password of ``username``.").tag(config=True)
+
+    traefik_username = Unicode(
+        help="""Another user for Traefik, who may only read; by default ``username``. It needs a
+        role with ``etcdctl role grant-permission ROLE read PREFIX --prefix``, without a slash. The
+        start proves that it has.""",
+    ).tag(config=True)
+
+    traefik_password = Unicode(help="The password of ``traefik_username``.").tag(config=True)
 
     ca_cert = Unicode(
         help="""A PEM file with the certificate authorities that vouch for etcd. By default those
@@ -109,13 +118,13 @@ class EtcdStore(KeyValueStore):
         return "" if found else _LIBRARY
 
     def provider_config(self) -> dict[str, Document]:
-        """The same endpoints, user and files for Traefik's etcd provider."""
+        """The same endpoints and files for Traefik's etcd provider, and its user or the same."""
         targets, secure = self._endpoints()
         # Without schemes: Traefik sets one before each, https if there is anything under "tls".
         endpoints: list[Document] = [*targets]
         config: dict[str, Document] = {"rootKey": self.prefix, "endpoints": endpoints}
-        if self.username:
-            config |= {"username": self.username, "password": self.password}
+        if login := self._traefik_login:
+            config |= {"username": login[0], "password": login[1]}
         if secure:
             tls = {"ca": self.ca_cert, "cert": self.client_cert, "key": self.client_key}
             files = {name: str(Path(file).absolute()) for name, file in tls.items() if file}
@@ -133,12 +142,15 @@ class EtcdStore(KeyValueStore):
         return self._room().size
 
     async def connect(self, *, read_only: bool) -> None:
-        """Prove that an endpoint answers, and that this user may read below the prefix."""
+        """Prove that an endpoint answers, and that this user may read below the prefix; and
+        Traefik's user, if it has one of its own and this is not for a look only."""
         await self.disconnect()
         self._last, self._told, self._newest = None, 0, 0
         # In a thread, for gRPC takes a tenth of a second to import.
         self._client = await in_thread(self._make_client)
         await in_thread(self._prove, self._client)
+        if self.traefik_username and not read_only:
+            await in_thread(self._prove_for_traefik)
 
     async def disconnect(self) -> None:
         """Close the connections."""
@@ -186,6 +198,12 @@ class EtcdStore(KeyValueStore):
         files = bool(self.ca_cert or self.client_cert or self.client_key)
         return parse_endpoints(self.endpoints, tls_files=files)
 
+    @property
+    def _traefik_login(self) -> tuple[str, str] | None:
+        if self.traefik_username:
+            return self.traefik_username, self.traefik_password
+        return (self.username, self.password) if self.username else None
+
     def _connected(self) -> EtcdClient:
         if self._client is None:
             raise StoreError("EtcdStore is not open")
@@ -193,10 +211,15 @@ class EtcdStore(KeyValueStore):
 
     # --- in a thread -------------------------------------------------------------------------
 
-    def _make_client(self) -> EtcdClient:
+    def _make_client(self, *, for_traefik: bool = False) -> EtcdClient:
+        """The Hub's, or one that is to etcd as Traefik will be."""
         targets, secure = self._endpoints()
-        if self.password and not self.username:
-            raise StoreError("c.EtcdStore.password is set, but c.EtcdStore.username is not")
+        for user, password in (
+            ("username", "password"),
+            ("traefik_username", "traefik_password"),
+        ):
+            if getattr(self, password) and not getattr(self, user):
+                raise StoreError(f"c.EtcdStore.{password} is set, but c.EtcdStore.{user} is not")
         check_tls_files(self.ca_cert, self.client_cert, self.client_key)
         try:
             from traefikhub_backends._etcd_client import EtcdClient, Login, TlsFiles
@@ -209,9 +232,23 @@ class EtcdStore(KeyValueStore):
                 certificate=_content(self.client_cert),
                 key=_content(self.client_key),
             )
+        if for_traefik:
+            options = "c.EtcdStore.traefik_username, .traefik_password"
+            login = Login(self.traefik_username, self.traefik_password, options)
+            return EtcdClient(targets, tls, login, f"read {self.prefix} --prefix")
         if self.username:
             login = Login(self.username, self.password)
-        return EtcdClient(targets, tls, login)
+        # Where Traefik is the same user, its wish for all that begins with the prefix counts.
+        slash = "/" if self.traefik_username else ""
+        return EtcdClient(targets, tls, login, f"readwrite {self.prefix}{slash} --prefix")
+
+    def _prove_for_traefik(self) -> None:
+        """Read as Traefik will: it says in its own log only that it may not."""
+        client = self._make_client(for_traefik=True)
+        try:
+            client.range(self._requests().read_as_traefik(), self._deadline())
+        finally:
+            client.close()
 
     def _prove(self, client: EtcdClient) -> None:
         client.range(self._requests().read(count_only=True), self._deadline())

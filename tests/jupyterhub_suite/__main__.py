@@ -1,8 +1,10 @@
 """``python -m jupyterhub_suite [arguments of pytest]``: the suite, or the files named as arguments,
-e.g. ``test_proxy`` or ``test_proxy.py::test_check_routes``."""
+e.g. ``test_proxy`` or ``test_proxy.py::test_check_routes``. With ``--ssl``, every Hub has
+``internal_ssl`` on."""
 
 from __future__ import annotations
 
+import os
 import sys
 from importlib.util import find_spec
 from pathlib import Path
@@ -10,17 +12,26 @@ from typing import Final
 
 import pytest
 
-__all__ = ["MODULES", "QUICK"]
+__all__ = ["MODULES", "QUICK", "WITH_SSL"]
 
-MODULES: Final = (
-    *("test_proxy", "test_named_servers", "test_services", "test_services_auth"),
-    *("test_singleuser", "test_pages", "test_api"),
+_ABOUT_SSL: Final = (
+    *("test_internal_ssl_connections", "test_internal_ssl_connections_external_authorities"),
 )
+"""Their Hubs have ``internal_ssl`` on, with ``--ssl`` or without."""
+
+WITH_SSL: Final = (
+    *("test_proxy", "test_named_servers", "test_services", "test_singleuser"),
+    *("test_pages", "test_api"),
+)
+"""The tests in which a request passes the proxy, but those that turn ``internal_ssl`` off."""
+
+MODULES: Final = (*WITH_SSL, "test_services_auth", *_ABOUT_SSL)
 """The tests in which a request passes the proxy."""
 
 QUICK: Final = (
     *("test_proxy", "test_named_servers", "test_services"),
     *("test_api.py::test_spawn", "test_api.py::test_progress", "test_api.py::test_get_proxy"),
+    *_ABOUT_SSL,
 )
 """What adds and deletes routes most; ``test_progress`` is a stream of events."""
 
@@ -36,6 +47,10 @@ def main(arguments: list[str]) -> int:
     if "--quick" in options:
         options.remove("--quick")
         chosen += QUICK
+    if "--ssl" in options:
+        options.remove("--ssl")
+        os.environ["SSL_ENABLED"] = "1"  # which JupyterHub's tests look at
+        chosen = chosen or [*WITH_SSL]
     return pytest.main(
         [
             *("-c", str(Path(__file__).with_name("pytest.ini"))),

@@ -22,7 +22,7 @@ def require(store: str, found: _T | None, how_to_get_it: str) -> _T:
     """
     if found is not None:
         return found
-    why = f"no server for the {store} store; get it with: {how_to_get_it}"
+    why = f"no server for {store}; get it with: {how_to_get_it}"
     if store in os.environ.get(_VARIABLE, "").replace(",", " ").split():
         pytest.fail(f"{why} ({_VARIABLE} asks for it)")
     pytest.skip(why)

@@ -107,6 +107,7 @@ class ConsulServer:
                 "enabled": True,
                 "default_policy": "deny",
                 "tokens": {"master": root_token},
+                **settings.get("acl", {}),
             }
         if certificates:
             self._settings |= {

@@ -22,6 +22,7 @@ from traefikhub.tree import RouteTree
 Records = Mapping[Key, Document]
 
 ROUTERS = "http/routers"
+TRANSPORT = Key("http/serversTransports", "t")
 
 
 def known_of(records: Records) -> tuple[KnownKeys, dict[str, str]]:
@@ -51,15 +52,18 @@ def seen(flat: dict[str, str]) -> Snapshot:
 @st.composite
 def tables(draw: st.DrawFn) -> dict[Key, Document]:
     """Routers in a tree, with services of their own or shared ones, middlewares, private records,
-    and services that name each other."""
+    services that name each other, and one transport of services."""
     records: dict[Key, Document] = {}
     names = draw(st.lists(st.sampled_from([f"r{n}" for n in range(14)]), unique=True, min_size=5))
     target = draw(st.sampled_from(["http://x:1", "http://x:2"]))
+    transport = draw(st.booleans())
     for place, name in enumerate(names):
         service = draw(st.sampled_from([name, name, "shared", "both"]))
         router: dict[str, Document] = {"rule": f"Path({name})", "service": service}
         for each in (service, *(["r0", "shared"] if service == "both" else [])):
-            records[Key("http/services", each)] = {"loadBalancer": {"servers": [{"url": target}]}}
+            balancer: dict[str, Document] = {"servers": [{"url": target}]}
+            balancer |= {"serversTransport": TRANSPORT.name} if transport else {}
+            records[Key("http/services", each)] = {"loadBalancer": balancer}
         if service == "both":
             both: list[Document] = [{"name": "r0"}, {"name": "shared"}]
             records[Key("http/services", "both")] = {"weighted": {"services": both}}
@@ -71,6 +75,9 @@ def tables(draw: st.DrawFn) -> dict[Key, Document]:
         records[Key(ROUTERS, name)] = router
         if draw(st.booleans()):
             records[Key("jupyterhub/routes", name)] = target
+    if transport:
+        many: list[Document] = [f"/{number}" for number in range(10)]  # a transaction of its own
+        records[TRANSPORT] = {"rootCAs": many, "serverName": target}
     return {key: canonical(key, document) for key, document in records.items()}
 
 
@@ -80,6 +87,14 @@ def missing_services(snapshot: Snapshot) -> list[str]:
     if "both" not in used:
         return []
     return [name for name in ("r0", "shared") if Key("http/services", name) not in snapshot.records]
+
+
+def transport_is_missing(snapshot: Snapshot) -> bool:
+    """Whether a router's service names it, and it isn't there."""
+    used = {doc["service"] for _, doc in snapshot.section(ROUTERS) if isinstance(doc, dict)}
+    named = any(name in used and "serversTransport" in str(doc)
+                for name, doc in snapshot.section("http/services"))  # fmt: skip
+    return named and TRANSPORT not in snapshot.records
 
 
 @given(tables(), tables(), st.integers(1, 12), st.booleans(), st.randoms(use_true_random=False))
@@ -99,7 +114,26 @@ def test_nothing_dangles_in_whatever_order_a_stage_is_made(
             make(flat, transaction)
             assert dangling(seen(flat)) == []
             assert missing_services(seen(flat)) == []
+            assert not transport_is_missing(seen(flat))
     assert seen(flat) == Snapshot(dict(after), 2)
+
+
+@pytest.mark.parametrize("turned", ["on", "off"])
+def test_services_that_are_in_use_get_a_transport_that_is_there(turned: str) -> None:
+    """Whatever the order within a stage: here the last is made first."""
+    routes = [Route(f"/user/{number}/", "https://x:1", {}) for number in range(80)]
+    plain = Table(entry_point="http", routes=routes).records
+    transport: dict[Key, Document] = {TRANSPORT: {"rootCAs": ["/a"], "serverName": "x"}}
+    secure = Table(entry_point="http", base=transport, transport="t", routes=routes).records
+    before, after = (plain, secure) if turned == "on" else (secure, plain)
+    known, flat = known_of(before)
+    made = planned(known, Batch.between(before, after, generation=2), 16)
+    assert max(map(len, made)) > 1
+    for stage in made:
+        for transaction in reversed(stage):
+            make(flat, transaction)
+            assert not transport_is_missing(seen(flat))
+    assert seen(flat).records.keys() == after.keys()
 
 
 @given(tables(), tables(), st.integers(1, 12))

@@ -192,6 +192,12 @@ def test_a_dotted_path_to_a_module_that_exits_is_refused(install: Install) -> No
     assert "SystemExit: no display" in refusal(f"{module}.MyStore")
 
 
+@pytest.mark.parametrize("name", ["nope", "no_such_module.MyStore"])
+def test_where_a_name_was_given_is_told(name: str) -> None:
+    with pytest.raises(StoreNotFound, match=f"^--to {name}"):
+        resolve_store(name, origin=f"--to {name}")
+
+
 def test_a_class_is_taken_as_it_is() -> None:
     assert resolve_store(TomlFileStore) is TomlFileStore
 

@@ -31,7 +31,7 @@ def settings_with(extra: dict[str, Any], **options: Any) -> SessionSettings:
 
 def moved(extra: dict[str, Any], **options: Any) -> SessionSettings:
     store = resolve_store("toml-file")(run_dir=str(DIRECTORY))
-    return elsewhere(settings_with(extra, **options), DIRECTORY, store, users=1, api=2)
+    return elsewhere(settings_with(extra, **options), DIRECTORY, store, users=1, api=2, http=3)
 
 
 @pytest.mark.parametrize("spelled", ["certificatesResolvers", "certificatesresolvers"])

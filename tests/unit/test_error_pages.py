@@ -7,7 +7,7 @@ import re
 import pytest
 
 from traefikhub.error_pages import ROOTS, HubPages, error_page_records, root_routers
-from traefikhub.stores import Batch, Key
+from traefikhub.stores import Batch, Document, Key, Records
 from traefikhub.stores._layout import keys_of
 from traefikhub.table import Route, Table
 from traefikhub.tree import RouteTree
@@ -61,6 +61,22 @@ def test_the_records_make_a_valid_batch_and_name_only_each_other() -> None:
         named = document.get("middlewares", [])
         assert isinstance(named, list)
         assert set(map(str, named)) <= names["http/middlewares"], key
+
+
+def test_the_hub_is_asked_with_the_certificate_that_it_wants() -> None:
+    tls: dict[str, Document] = {"rootCAs": ["/ca"]}
+    (without,) = transports(error_page_records(PAGES))
+    (within,) = transports(error_page_records(PAGES, tls))
+    assert within == {**without, **tls}
+    assert "forwardingTimeouts" in within
+
+
+def transports(records: Records) -> list[dict[str, Document]]:
+    return [
+        document
+        for key, document in records.items()
+        if key.section == "http/serversTransports" and isinstance(document, dict)
+    ]
 
 
 def test_no_value_is_empty() -> None:

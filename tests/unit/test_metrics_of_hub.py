@@ -296,11 +296,12 @@ async def test_names_and_units_follow_prometheus_habits() -> None:
     registry = CollectorRegistry()
     Metrics(registry)
     families = list(registry.collect())
-    assert len(families) == 13
+    assert len(families) == 14
     for family in families:
         assert family.name.startswith("traefikhub_")
         assert family.documentation
-        assert family.name.endswith("_seconds") == ("duration" in family.name)
+        timed = "duration" in family.name or "timestamp" in family.name
+        assert family.name.endswith("_seconds") == timed
 
 
 async def test_a_change_costs_microseconds() -> None:

@@ -52,6 +52,51 @@ def test_one_that_everybody_may_write_to_is_refused(tmp_path: Path) -> None:
     assert mode(tmp_path) == 0o1777
 
 
+def test_one_with_nothing_for_others_is_closed_to_them(tmp_path: Path) -> None:
+    (tmp_path / "routes.toml").touch(0o600)
+    (tmp_path / "logs").mkdir(0o700)
+    for before in (0o755, 0o750, 0o770):
+        tmp_path.chmod(before)
+        with used(tmp_path) as run_dir:
+            assert run_dir.close_to_others() == ""
+            assert mode(tmp_path) == 0o700
+
+
+@pytest.mark.parametrize(
+    ("before", "can"), [(0o755, "see the names of files"), (0o770, "replace the files")]
+)
+def test_one_with_something_for_others_is_told_of(tmp_path: Path, before: int, can: str) -> None:
+    (tmp_path / "page.html").write_text("")
+    (tmp_path / "page.html").chmod(0o640)
+    tmp_path.chmod(before)
+    with used(tmp_path) as run_dir:
+        told = run_dir.close_to_others()
+    assert f"mode {before:04o}: others can {can} in it" in told
+    assert told.endswith(f"chmod 700 {tmp_path}, or choose another directory ({SETTING})")
+    assert mode(tmp_path) == before
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a directory away")
+def test_one_of_another_user_is_told_of(tmp_path: Path) -> None:
+    tmp_path.chmod(0o700)
+    os.chown(tmp_path, 65534, -1)
+    with used(tmp_path) as run_dir:
+        told = run_dir.close_to_others()
+    assert "belongs to the user 65534, who can replace all that is in it" in told
+    assert SETTING in told
+
+
+def test_a_lock_that_leads_elsewhere_is_refused(tmp_path: Path) -> None:
+    """Root would empty the file that whoever can write here has chosen."""
+    (tmp_path / "precious").write_text("precious")
+    run_dir = tmp_path / "run"
+    run_dir.mkdir(0o700)
+    (run_dir / "lock").symlink_to(tmp_path / "precious")
+    with pytest.raises(TraefikUnusable, match=r"lock is a link; remove it"):
+        RunDir(run_dir).acquire()
+    assert (tmp_path / "precious").read_text() == "precious"
+
+
 def test_a_disk_without_room_is_told_and_leaves_no_lock(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

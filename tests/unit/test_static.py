@@ -8,13 +8,14 @@ import pytest
 import tomli_w
 
 from traefikhub.traefik import StaticSettings, Version, static_config
+from traefikhub.traefik.https import CA_SERVERS, AcmeSettings, HttpsSettings
 
 
 def config(version: tuple[int, int, int] = (3, 7, 15), **options: Any) -> dict[str, Any]:
     settings: dict[str, Any] = {
         "address": ":8000",
         "entry_point": "http",
-        "https": False,
+        "https": None,
         "api_address": "127.0.0.1:8099",
         "api_entry_point": "api",
         "providers": {"file": {"filename": "/srv/routes.toml", "watch": True}},
@@ -60,10 +61,60 @@ def test_users_paths_pass_unchanged_and_no_upload_is_cut_short() -> None:
 
 
 def test_https_is_for_users_only() -> None:
-    entry_points = config(https=True)["entryPoints"]
+    entry_points = config(https=HttpsSettings())["entryPoints"]
     assert entry_points["http"]["http"]["tls"] == {}
     assert "tls" not in entry_points["api"]["http"]
     assert "tls" not in config()["entryPoints"]["http"]["http"]
+
+
+@pytest.mark.parametrize(
+    ("users", "named"), [("https", "http"), ("web", "http"), ("HTTP", "http-redirect")]
+)
+def test_the_entry_point_that_leads_to_https(users: str, named: str) -> None:
+    made = config(entry_point=users, https=HttpsSettings(http_port=80), http_address=":80")
+    assert made["entryPoints"][named]["address"] == ":80"
+    leads = made["entryPoints"][named]["http"]["redirections"]["entryPoint"]
+    assert leads == {"to": users, "scheme": "https", "permanent": True}
+    assert set(made["entryPoints"]) == {users, named, "api"}
+
+
+def acme(**options: Any) -> AcmeSettings:
+    usual: dict[str, Any] = {
+        "domains": ("hub.test", "www.hub.test"),
+        "email": "",
+        "ca_server": CA_SERVERS["production"],
+        "challenge": "tls-alpn-01",
+        "dns_provider": "",
+        "ca_certificates": (),
+        "storage": "/srv/acme.json",
+    }
+    return AcmeSettings(**usual | options)
+
+
+def test_a_certificate_from_an_authority() -> None:
+    made = config(entry_point="https", https=HttpsSettings(acme=acme(email="it@hub.test")))
+    resolver = made["certificatesResolvers"]["letsencrypt"]["acme"]
+    assert resolver["tlsChallenge"] == {}
+    assert resolver["email"] == "it@hub.test"
+    assert made["entryPoints"]["https"]["http"]["tls"] == {
+        "certResolver": "letsencrypt",
+        "domains": [{"main": "hub.test", "sans": ["www.hub.test"]}],
+    }
+    assert "certificatesResolvers" not in config(https=HttpsSettings())
+
+
+def test_each_authority_has_a_name_of_its_own_and_its_challenge() -> None:
+    def of(**options: Any) -> dict[str, Any]:
+        made = config(entry_point="https", https=HttpsSettings(http_port=80, acme=acme(**options)))
+        return dict(made["certificatesResolvers"])
+
+    staging = of(ca_server=CA_SERVERS["staging"], challenge="http-01")
+    assert staging["letsencrypt-staging"]["acme"]["httpChallenge"] == {"entryPoint": "http"}
+    own = of(ca_server="https://ca.test/dir", challenge="dns-01", dns_provider="exec")
+    ((name, found),) = own.items()
+    assert name not in ("letsencrypt", "letsencrypt-staging")
+    assert found["acme"]["dnsChallenge"] == {"provider": "exec"}
+    assert name not in of(ca_server="https://ca2.test/dir")
 
 
 def test_traefik_calls_nobody_and_has_an_api_with_a_password() -> None:

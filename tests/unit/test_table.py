@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -42,6 +43,32 @@ def route(target: str = "http://10.0.0.7:8888", **data: Document) -> Route:
 
 def table(*routes: Route, extra: Records | None = None) -> Table:
     return Table(entry_point="web", base=BASE, extra=extra, routes=routes)
+
+
+def test_https_targets_alone_have_the_transport() -> None:
+    targets = {"/a/": "http://h:1", "/b/": "https://h:2/path", "/c/": "HTTPS://h:3"}
+    made = Table(entry_point="web", transport="tls", routes=[])
+    made.update({spec: Route(spec, target, {}) for spec, target in targets.items()})
+    assert transports(made.records) == {
+        record_name("/a/"): None, record_name("/b/"): "tls", record_name("/c/"): "tls"
+    }  # fmt: skip
+    # A target that turns to https, and one that turns from it.
+    changed = made.update({"/a/": Route("/a/", "https://h:1", {}),
+                           "/b/": Route("/b/", "http://h:2", {})})  # fmt: skip
+    assert transports(changed) == {record_name("/a/"): "tls", record_name("/b/"): None}
+    without = Table(entry_point="web", routes=made.routes.values())
+    assert set(transports(without.records).values()) == {None}
+
+
+def transports(records: Mapping[Key, Document | None]) -> dict[str, Any]:
+    """What services name, by their names."""
+    found: dict[str, Any] = {}
+    for key, document in records.items():
+        if key.section == "http/services":
+            assert isinstance(document, dict)
+            assert isinstance(document["loadBalancer"], dict)
+            found[key.name] = document["loadBalancer"].get("serversTransport")
+    return found
 
 
 def test_a_route_becomes_a_router_a_service_and_what_we_remember() -> None:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
 from typing import Final, NoReturn
 
 import click
 
 from traefikhub import __version__
+from traefikhub._ending import end_with
 from traefikhub.cli._commands import HELP, Commands
-from traefikhub.cli._screen import tell, without_passwords
+from traefikhub.cli._screen import printable
 from traefikhub.stores import StoreError
 from traefikhub.traefik import TraefikError
 
@@ -37,6 +39,7 @@ _MODULES: Final = {
     cls=Commands,
     modules=_MODULES,
     context_settings={**HELP, "max_content_width": 100},
+    epilog="Example: traefikhub check --TraefikProxy.store=etcd",
 )
 @click.version_option(__version__, "-V", "--version", message="%(prog)s %(version)s")
 def cli() -> None:
@@ -52,33 +55,14 @@ def cli() -> None:
 
 def main(argv: list[str] | None = None) -> NoReturn:
     """Entry point of the console script."""
-    try:
-        code = cli.main(argv, prog_name="traefikhub", standalone_mode=False)
-    except BaseException as error:
-        sys.exit(_told(_alone(error)))
-    sys.exit(code if isinstance(code, int) else 0)
+    run = partial(cli.main, argv, prog_name="traefikhub", standalone_mode=False)
+    end_with(run, translate=_of_click)
 
 
-def _told(error: BaseException) -> int:
-    """Tell why a command failed; its exit code. What nobody expected is raised again."""
-    match error:
-        case click.ClickException():
-            error.show()
-            return error.exit_code
-        case click.Abort() | KeyboardInterrupt():
-            return 130
-        case StoreError() | TraefikError():
-            tell(f"traefikhub: {without_passwords(str(error))}")
-            return 1
-        case BrokenPipeError():
-            # Nobody reads any more, as after "| head".
-            sys.stdout = None  # so that nothing is flushed into it
-            return 0
-    raise error
-
-
-def _alone(error: BaseException) -> BaseException:
-    """What a task group wraps."""
+def _of_click(error: BaseException) -> BaseException:
+    """The error itself, if a task group wraps it; one that click shows, if it is explained."""
     while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
         error = error.exceptions[0]
+    if isinstance(error, (StoreError, TraefikError)):
+        return click.ClickException(printable(error))
     return error

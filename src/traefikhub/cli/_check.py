@@ -12,7 +12,11 @@ from typing import Final
 import anyio
 import click
 
-from traefikhub.cli._check_certificates import look_at_certificates, look_at_default
+from traefikhub.cli._check_certificates import (
+    look_at_certificates,
+    look_at_default,
+    look_at_internal,
+)
 from traefikhub.cli._check_machine import (
     look_at_directories,
     look_at_hub,
@@ -41,12 +45,13 @@ from traefikhub.session import (
     SessionSettings,
     Standing,
     checked_extra,
+    read_internal_ssl,
+    read_pair,
     standing_of,
     why_not_beside,
 )
 from traefikhub.stores import Snapshot, StoreNotFound, in_thread
 from traefikhub.traefik import TraefikError
-from traefikhub.traefik.checks import check_certificate
 
 __all__ = ["command"]
 
@@ -104,7 +109,7 @@ class _Checkup:
             settings = proxy.session_settings()
         proxy.warn_of_options()
         self._add(*self._told.findings("options"))
-        good = self._options(settings, proxy)
+        good = self._options(settings)
         advance()
         standing = None
         if good:
@@ -117,6 +122,9 @@ class _Checkup:
         now = datetime.datetime.now(datetime.timezone.utc)
         host = str(getattr(proxy.app, "subdomain_host", "") or "")
         self._add(*look_at_certificates(settings, host=_host_of(host), now=now))
+        anew = bool(getattr(proxy.app, "recreate_internal_certs", False))
+        if internal := look_at_internal(settings, anew=anew, now=now):
+            self._add(internal)
         advance()
         snapshot = await self._store(settings, proxy, missing)
         advance()
@@ -135,11 +143,9 @@ class _Checkup:
     def _add(self, *findings: Finding) -> None:
         self._findings += findings
 
-    def _options(self, settings: SessionSettings, proxy: TraefikProxy) -> bool:
+    def _options(self, settings: SessionSettings) -> bool:
         """Whether the options make sense."""
         errors: list[str] = []
-        if problem := proxy.unsupported:
-            errors.append(problem)
         own = settings.starts_traefik
         checks = [*(OPTION_CHECKS if own else EXTERNAL_OPTION_CHECKS)]
         if settings.setup_dynamic_config:
@@ -157,7 +163,7 @@ class _Checkup:
         self, settings: SessionSettings, proxy: TraefikProxy, standing: Standing
     ) -> bool:
         """Whether there is a program."""
-        self._add(await look_at_hub(proxy, standing))
+        self._add(await look_at_hub(proxy, settings, standing))
         if not settings.starts_traefik:
             return False
         self._add(await look_at_directories(settings, standing))
@@ -205,9 +211,15 @@ class _Checkup:
             self._add(skipped(check, f"not while this Hub's Traefik runs: {why}"))
             return
         try:
-            check_certificate(settings.ssl_cert, settings.ssl_key)
+            if settings.ssl_cert:
+                await in_thread(read_pair, settings.ssl_cert, settings.ssl_key)
         except TraefikError:  # which was told
             settings = replace(settings, ssl_cert="", ssl_key="")
+        try:
+            if settings.internal_ssl:
+                read_internal_ssl(settings.internal_ssl)
+        except TraefikError:
+            settings = replace(settings, internal_ssl=None)
         self._add(*await look_at_trial(settings, readable=readable))
         self._add(*self._told.findings("options"))
 

@@ -12,15 +12,20 @@ from cryptography import x509
 
 from traefikhub.base import CERTIFICATE_KEY
 from traefikhub.cli._findings import Finding, fault, fine, skipped, warning
-from traefikhub.session import SessionSettings
+from traefikhub.session import SessionSettings, read_internal_ssl
 from traefikhub.stores import Records
 from traefikhub.traefik import TraefikUnusable
+from traefikhub.traefik.acme import expiry_of
 from traefikhub.traefik.checks import check_certificate
+from traefikhub.traefik.https import AcmeSettings
+from traefikhub.traefik.rundir import RunDir
 
-__all__ = ["look_at_certificates", "look_at_default", "names_of"]
+__all__ = ["look_at_certificates", "look_at_default", "look_at_internal", "names_of"]
 
 _WARN_DAYS: Final = 30
-_RENEW: Final = "renew it, and restart the Hub"
+_RENEWED_DAYS: Final = 14
+"""Traefik renews one of 90 days 30 before its end."""
+_OWN: Final = "c.JupyterHub.ssl_cert"
 
 
 class _Pair(NamedTuple):
@@ -38,7 +43,7 @@ def look_at_certificates(
         host: by which users reach the Hub's subdomains; empty if there are none.
     """
     found: list[Finding] = []
-    pair = _Pair("c.JupyterHub.ssl_cert", settings.ssl_cert, settings.ssl_key)
+    pair = _Pair(_OWN, settings.ssl_cert, settings.ssl_key)
     if pair.certificate and not (settings.starts_traefik or Path(pair.certificate).exists()):
         found.append(skipped("certificate", f"{pair.setting}: {pair.certificate} is not here"))
     elif pair.certificate or pair.key:
@@ -58,6 +63,8 @@ def look_at_certificates(
     found += [_look(pair, "", now) for pair in _pairs_of(settings.extra_dynamic_config)]
     if found:
         return found
+    if settings.acme:
+        return [_from_authority(settings, settings.acme, now)]
     if not settings.https:
         return [fine("certificate", "none is needed: users come by http")]
     if "certificatesResolvers" in settings.extra_static_config or not settings.starts_traefik:
@@ -69,6 +76,22 @@ def look_at_certificates(
             "set c.JupyterHub.ssl_cert and c.JupyterHub.ssl_key",
         )
     ]
+
+
+def _from_authority(
+    settings: SessionSettings, acme: AcmeSettings, now: datetime.datetime
+) -> Finding:
+    """What Traefik has got by itself."""
+    about = f"for {', '.join(acme.domains)} from {acme.ca_server} ({acme.challenge})"
+    expires = expiry_of(acme, RunDir(settings.run_dir).path / acme.storage)
+    if expires is None:
+        return fine("certificate", f"Traefik will get one {about}")
+    days = (expires - now).days
+    text = f"Traefik has one {about}, valid until {expires:%Y-%m-%d} ({days} days)"
+    if days >= _RENEWED_DAYS:
+        return fine("certificate", text)
+    mend = f"Traefik should have renewed it: see {settings.run_dir}/traefik.log"
+    return (fault if days < 0 else warning)("certificate", text, mend)
 
 
 def look_at_default(records: Records, now: datetime.datetime) -> Finding | None:
@@ -83,6 +106,34 @@ def look_at_default(records: Records, now: datetime.datetime) -> Finding | None:
             days = _days_left(leaf, now)
             return fine("default certificate", f"self-signed by the Hub, {_until(leaf, days)}")
     return None
+
+
+def look_at_internal(
+    settings: SessionSettings, *, anew: bool, now: datetime.datetime
+) -> Finding | None:
+    """That with which Traefik comes to servers and to the Hub; None without ``internal_ssl``.
+
+    Args:
+        anew: whether the Hub is about to make another one.
+    """
+    check, files = "internal_ssl", settings.internal_ssl
+    if files is None:
+        return None
+    if anew or not Path(files.certificate).exists():
+        return skipped(check, f"the Hub makes {files.certificate} when it starts")
+    try:
+        leaf = _leaf(_Pair(check, read_internal_ssl(files).certificate, ""))
+    except TraefikUnusable as error:
+        return fault(check, error, "mend what it names, as the Hub's user")
+    days = _days_left(leaf, now)
+    about = f"{files.certificate}: {_until(leaf, days)}"
+    if days < _WARN_DAYS:
+        return warning(
+            check,
+            about,
+            "have the Hub make all anew: c.JupyterHub.recreate_internal_certs = True for one start",
+        )
+    return fine(check, about)
 
 
 def _pairs_of(config: Mapping[str, Any]) -> Iterator[_Pair]:
@@ -128,9 +179,9 @@ def _look(pair: _Pair, host: str, now: datetime.datetime) -> Finding:
             "set this machine's clock, or wait",
         )
     if leaf.not_valid_after_utc <= now:
-        return fault("certificate", about, f"browsers refuse it: {_RENEW}")
+        return fault("certificate", about, f"browsers refuse it: {_renew(pair)}")
     if days < _WARN_DAYS:
-        return warning("certificate", about, _RENEW)
+        return warning("certificate", about, _renew(pair))
     if host and not (_covers(names, host) and _covers(names, f"name.{host}")):
         return warning(
             "certificate",
@@ -138,6 +189,12 @@ def _look(pair: _Pair, host: str, now: datetime.datetime) -> Finding:
             f"get one for both {host} and *.{host}",
         )
     return fine("certificate", about)
+
+
+def _renew(pair: _Pair) -> str:
+    if pair.setting == _OWN:
+        return "renew it; a Hub that runs takes the new files without a restart"
+    return "renew it, and restart the Hub"
 
 
 def _leaf(pair: _Pair) -> x509.Certificate:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import getpass
 import os
 import pwd
+from contextlib import suppress
 from typing import Any
 
 from traefikhub.cli._findings import Finding, fault, fine, warning
@@ -16,9 +17,9 @@ from traefikhub.session import (
     require_writable,
 )
 from traefikhub.stores import in_thread
-from traefikhub.traefik import TraefikError
+from traefikhub.traefik import TraefikError, find_traefik
 from traefikhub.traefik.api import Sign, sign_of_life
-from traefikhub.traefik.rundir import RunDir
+from traefikhub.traefik.rundir import RunDir, openness
 
 __all__ = [
     "look_at_directories",
@@ -54,10 +55,10 @@ def _name_of(uid: int) -> str:
         return getpass.getuser() if uid == os.geteuid() else str(uid)
 
 
-async def look_at_hub(proxy: Any, standing: Standing) -> Finding:
+async def look_at_hub(proxy: Any, settings: SessionSettings, standing: Standing) -> Finding:
     """Whether it runs; either is well."""
     url = str(getattr(proxy.hub, "url", "") or "")
-    answers = url.startswith("http") and await sign_of_life(_origin(url)) is Sign.ANSWERS
+    answers = url.startswith("http") and await _answers(_origin(url), settings)
     where = f"at {url}"
     if not standing.hub:
         if answers:
@@ -67,6 +68,15 @@ async def look_at_hub(proxy: Any, standing: Standing) -> Finding:
     if answers or not url.startswith("http"):
         return fine("Hub", f"{runs}, and answers {where}")
     return warning("Hub", f"{runs}, but doesn't answer {where}", "see the Hub's log")
+
+
+async def _answers(url: str, settings: SessionSettings) -> bool:
+    own = settings.internal_ssl
+    try:
+        sign = await sign_of_life(url, (own.certificate, own.key) if own else None)
+    except OSError:  # which is told elsewhere
+        return False
+    return sign is Sign.ANSWERS
 
 
 def _origin(url: str) -> str:
@@ -83,7 +93,12 @@ async def look_at_directories(settings: SessionSettings, standing: Standing) -> 
         await in_thread(require_writable, settings)
     except TraefikError as error:
         return fault(check, error, mend)
-    return fine(check, f"{RunDir(settings.run_dir).path} can be written")
+    path = RunDir(settings.run_dir).path
+    # What the next start mends by itself is no matter.
+    problem = await in_thread(openness, path) if path.is_dir() else None
+    if problem and not problem.closable:
+        return warning(check, problem.found, problem.mend)
+    return fine(check, f"{path} can be written")
 
 
 async def look_at_ports(settings: SessionSettings, standing: Standing) -> list[Finding]:
@@ -92,13 +107,20 @@ async def look_at_ports(settings: SessionSettings, standing: Standing) -> list[F
         both = await in_thread(listeners, settings)
     except TraefikError as error:
         return [fault("ports", error, "choose another port for one of them")]
+    program = ""
+    with suppress(TraefikError):  # ``look_at_program`` tells
+        program = await in_thread(find_traefik, settings.traefik_command)
     found = []
     for listener in both:
         check = f"port {listener.port}"
         try:
-            await in_thread(listener.require_free, standing.ports)
+            await in_thread(listener.require_free, standing.ports, program)
         except TraefikError as error:
-            mend = f"stop what listens there, or set {listener.setting} to another port"
+            mend = (
+                f"stop what listens there, or set {listener.setting} to another port"
+                if "is taken" in str(error)
+                else f"set {listener.setting} to where this machine, and this user, may listen"
+            )
             found.append(fault(check, error, mend))
         else:
             held = listener.port in standing.ports

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from traefikhub.cli._findings import Finding, fault, fine, skipped, warning
+from traefikhub.cli._findings import Finding, Status, fault, fine, skipped, warning
 from traefikhub.session import (
     SessionSettings,
     Standing,
@@ -32,7 +32,7 @@ way to Traefik."""
 
 _ROUTES_SECONDS: Final = 3.0
 _URL = "c.TraefikProxy.traefik_api_url"
-_PASSWORD = "c.TraefikProxy.traefik_api_password"
+_PASSWORD = "c.TraefikProxy.traefik_api_password"  # nosec B105 # the name of an option
 
 
 async def look_at_own(
@@ -61,7 +61,11 @@ async def look_at_own(
     except TraefikError as error:
         return [fault("API", error, fix)]
     found = fine("API", f"Traefik {version} answers at {settings.api_url}")
-    return [found, await _serves(settings, credentials, snapshot, fix)]
+    serves = await _serves(settings, credentials, snapshot, fix)
+    if serves.status is Status.FAULT and not standing.hub:
+        # It may have served another store.
+        serves = warning(serves.check, serves.found, "none is needed: the Hub's start mends it")
+    return [found, serves]
 
 
 async def look_at_external(settings: SessionSettings, snapshot: Snapshot | None) -> list[Finding]:
@@ -187,8 +191,8 @@ async def look_at_trial(settings: SessionSettings, *, readable: bool) -> list[Fi
             fault(
                 "store, by Traefik",
                 trial.of_store,
-                f"Traefik reads it with the same options of c.{type(settings.store).__name__} as "
-                "the Hub; the page Stores of the documentation has the rights that it needs",
+                f"Traefik reads it as the options of c.{type(settings.store).__name__} say; the "
+                "page Least privilege of the documentation has the rights that it needs",
             )
         )
     return findings

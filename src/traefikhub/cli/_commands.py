@@ -50,7 +50,7 @@ class Commands(click.Group):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Take out what is JupyterHub's, ``--TraefikProxy.store=etcd``, wherever it stands."""
-        rest, traits = traits_of(args)
+        rest, traits = traits_of(args, unfinished=ctx.resilient_parsing)
         ctx.obj = [*(ctx.obj or []), *traits]
         return super().parse_args(ctx, rest)
 
@@ -59,6 +59,8 @@ class Commands(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """Name the commands if it is none of them; refuse options of JupyterHub where they would
         say nothing."""
+        if ctx.resilient_parsing:  # as while a shell completes it: nobody reads errors
+            return super().resolve_command(ctx, args)
         if args[0] not in self._modules and not args[0].startswith("-"):
             known = ", ".join(self._modules)
             raise click.UsageError(f"No such command {args[0]!r}; there are: {known}", ctx)
@@ -68,9 +70,13 @@ class Commands(click.Group):
         return name, found, rest
 
 
-def traits_of(arguments: Iterable[str]) -> tuple[list[str], list[str]]:
+def traits_of(arguments: Iterable[str], *, unfinished: bool = False) -> tuple[list[str], list[str]]:
     """A command line without what is JupyterHub's own, and that: ``--TraefikProxy.store=etcd``, or
-    in two words."""
+    in two words.
+
+    Args:
+        unfinished: the last value may be missing yet.
+    """
     rest: list[str] = []
     traits: list[str] = []
     words = iter(arguments)
@@ -85,5 +91,7 @@ def traits_of(arguments: Iterable[str]) -> tuple[list[str], list[str]]:
             try:
                 traits.append(f"{word}={next(words)}")
             except StopIteration:
+                if unfinished:
+                    break
                 raise click.UsageError(f"{word} needs a value: {word}=VALUE") from None
     return rest, traits

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 import os
 import re
@@ -10,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
+from traceback import walk_tb
 from typing import Any, Final, TypeVar
 
 import click
@@ -24,6 +26,11 @@ from traefikhub.stores import StoreError
 __all__ = ["Hub", "hub_options"]
 
 _USUAL: Final = "jupyterhub_config.py"
+
+_WRONG_VALUE: Final = re.compile(
+    r"The '(?P<name>\w+)' trait of (an? |<[\w.]+\.)(?P<owner>\w+)( object at \w+>)? instance"
+)
+"""How traitlets begins, by the class or by the object."""
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
@@ -91,8 +98,9 @@ class Hub:
         app = JupyterHub(log_level=logging.WARNING, **({"log": log} if log else {}))
         app.raise_config_file_errors = True
         file = [f"--config={self.file}"] if self.file else []
-        app.parse_command_line([*file, *self.traits])
-        app.load_config_file(app.config_file)
+        # Without what is around them, which logs a wrong value, a secret perhaps, and exits.
+        inspect.unwrap(JupyterHub.parse_command_line)(app, [*file, *self.traits])
+        inspect.unwrap(JupyterHub.load_config_file)(app, app.config_file)
         app.init_hub()
         return app
 
@@ -103,20 +111,36 @@ class Hub:
             yield
         except (click.ClickException, StoreError):
             raise
-        except SystemExit as error:
-            raise click.ClickException(f"{self.about}: exits with {error.code}") from error
-        except (TraitError, ConfigurableError) as error:
-            raise click.ClickException(f"{self.about}: {_without_value(str(error))}") from error
-        except Exception as error:
-            raise click.ClickException(
-                f"{self.about} can't be read: {type(error).__name__}: {error}"
-            ) from error
+        except (Exception, SystemExit) as error:
+            raise click.ClickException(f"{self.about}{_what(error)}{_line(error)}") from error
 
 
-def _without_value(text: str) -> str:
+def _what(error: BaseException) -> str:
+    match error:
+        case SystemExit():
+            return f": exits with {error.code}"
+        case TraitError() | ConfigurableError():
+            return f": {_by_setting(str(error))}"
+    return f" can't be read: {type(error).__name__}: {error}"
+
+
+def _by_setting(text: str) -> str:
     """What traitlets says of a wrong value, which may be a secret."""
-    found = re.match(r"The '(\w*(?:password|token|secret|key)\w*)' trait", text)
-    return f"the value of {found[1]} is of a wrong type" if found else text
+    found = _WRONG_VALUE.match(text)
+    if not found:
+        return text
+    setting = f"c.{found['owner']}.{found['name']}"
+    if re.search("password|token|secret|key", found["name"]):
+        return f"the value of {setting} is of a wrong type"
+    return setting + text[found.end() :]
+
+
+def _line(error: BaseException) -> str:
+    """The line of a configuration file, that of load_subconfig as well, where it was raised."""
+    for frame, number in reversed(list(walk_tb(error.__traceback__))):
+        if "load_subconfig" in frame.f_globals:  # as in no other code
+            return f" ({Path(frame.f_code.co_filename).name}, line {number})"
+    return ""
 
 
 @contextmanager

@@ -32,6 +32,7 @@ def _page(root: click.Command) -> Iterator[str]:
     yield r"\fBtraefikhub\fP \fICOMMAND\fP [\fIOPTIONS\fP] [\fIARGUMENTS\fP]"
     yield ".SH DESCRIPTION"
     yield from _text(root.help)
+    yield from _text(root.epilog)
     yield ".SH COMMANDS"
     with click.Context(root, info_name="traefikhub", **root.context_settings) as ctx:
         yield from _commands(root, ctx)
@@ -50,9 +51,7 @@ def _commands(group: click.Command, ctx: click.Context) -> Iterator[str]:
             yield f".SS {_plain(inner.command_path)} {_plain(usage)}"
             yield from _text(found.help)
             yield from _options(found, inner)
-            if found.epilog:
-                yield ".PP"
-                yield _plain(found.epilog)
+            yield from _text(found.epilog)
             if isinstance(found, click.Group):
                 yield from _commands(found, inner)
 
@@ -67,7 +66,7 @@ def _options(found: click.Command, ctx: click.Context) -> Iterator[str]:
 
 
 def _text(text: str | None) -> Iterator[str]:
-    for paragraph in (text or "").strip().split("\n\n"):
+    for paragraph in text.strip().split("\n\n") if text else ():
         if paragraph.startswith("\b"):
             yield ".nf"
             yield from map(_plain, paragraph.lstrip("\b\n").split("\n"))

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import re
 import shutil
 from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from shlex import quote
 from string import Template
@@ -216,15 +218,32 @@ def _clear(directory: Path) -> None:
             each.unlink()
 
 
+def _origin() -> str:
+    """Where this traefikhub was installed from, as pip takes it; empty if from an index, where pip
+    finds it by itself."""
+    try:
+        recorded = distribution("traefikhub").read_text("direct_url.json")
+    except PackageNotFoundError:
+        return ""
+    match json.loads(recorded or "null"):
+        case {"url": str(url), "vcs_info": {"vcs": str(system), "commit_id": str(commit)}}:
+            return f"{system}+{url}@{commit}"
+        case {"url": str(url)}:
+            return url
+    return ""
+
+
 def _what_next(names: Names, target: Path) -> str:
     place = quote(str(target))
+    origin = _origin()
+    first = f"    pip install {quote(origin)}\n" if origin else ""
     return f"""\
 Wrote {names.distribution} in {target}, with the store {names.class_name}. Its tests pass now:
 
     cd {place}
     python -m venv .venv
     . .venv/bin/activate
-    pip install -e ".[test]"
+{first}    pip install -e ".[test]"
     pytest
 
 Then put your server in the place of SQLite:

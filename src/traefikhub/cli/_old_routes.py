@@ -9,10 +9,13 @@ from typing import Final
 import anyio
 import click
 import yaml
+from traitlets import TraitError
 
+from traefikhub.cli._hub import Hub
+from traefikhub.cli._route_words import another_store
 from traefikhub.route_files import NoRoutes, routes_of_old_file, routes_of_old_keys
 from traefikhub.session import SessionSettings
-from traefikhub.stores import KeyValueStore, resolve_store
+from traefikhub.stores import KeyValueStore
 from traefikhub.table import Route
 
 if sys.version_info >= (3, 11):
@@ -29,7 +32,7 @@ OLD_PREFIX: Final = "jupyterhub"
 
 
 def read_old_routes(
-    settings: SessionSettings, source: str, file: str, prefix: str
+    hub: Hub, settings: SessionSettings, source: str, file: str, prefix: str
 ) -> dict[str, Route]:
     """Its routes, by routespec. Writes nothing.
 
@@ -43,14 +46,20 @@ def read_old_routes(
     place = file if source == "file" else f"{prefix}/ in {source}"
     try:
         if source == "file":
-            return routes_of_old_file(_document(Path(file)))
-        routes = routes_of_old_keys(anyio.run(_keys, settings, source, prefix.strip("/")))
+            routes = routes_of_old_file(_document(Path(file)))
+        else:
+            store = _store(hub, settings, source, prefix.strip("/"))
+            routes = routes_of_old_keys(anyio.run(_keys, store))
     except (NoRoutes, OSError) as error:
         raise click.ClickException(f"{place}: {error}") from error
     if not routes:
+        setting = (
+            "dynamic_config_file another (--old-file)"
+            if source == "file"
+            else "kv_jupyterhub_prefix another (--old-prefix)"
+        )
         raise click.ClickException(
-            f"{place} holds no routes of jupyterhub-traefik-proxy; was its kv_jupyterhub_prefix "
-            "another (--old-prefix)?"
+            f"{place} holds no routes of jupyterhub-traefik-proxy; was its {setting}?"
         )
     return routes
 
@@ -66,12 +75,19 @@ def _document(path: Path) -> dict[str, object]:
     return found
 
 
-async def _keys(settings: SessionSettings, source: str, prefix: str) -> dict[str, str]:
-    made = resolve_store(source)
-    if not issubclass(made, KeyValueStore):
+def _store(hub: Hub, settings: SessionSettings, source: str, prefix: str) -> KeyValueStore:
+    """By its own options, but for the prefix."""
+    store = another_store(hub, settings, "--from-old", source).store
+    if not isinstance(store, KeyValueStore):
         raise NoRoutes(f"the store {source!r} that is installed is for no key-value server")
-    # By its own options, but for the prefix.
-    store = made(parent=settings.store.parent, log=settings.log, prefix=prefix)
+    try:
+        store.prefix = prefix
+    except TraitError as error:
+        raise click.UsageError(f"--old-prefix: {error}") from error
+    return store
+
+
+async def _keys(store: KeyValueStore) -> dict[str, str]:
     try:
         await store.open(read_only=True)
         return await store.read_all()

@@ -22,9 +22,9 @@ def write_output(name: str, text: str) -> None:
     path = Path(name).absolute()
     try:
         if name == "-":
-            click.echo(text, nl=False)
+            click.echo(text.encode(), nl=False)
         elif path.exists() and not path.is_file():
-            with path.open("w") as stream:
+            with path.open("w", encoding="utf-8") as stream:
                 stream.write(text)
         else:
             write_private(path.resolve(), text, "--output")

@@ -6,9 +6,11 @@ import json
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
+from urllib.parse import unquote
 
 import click
 
+from traefikhub.cli._hub import Hub
 from traefikhub.route_files import routes_of_document
 from traefikhub.rules import record_name
 from traefikhub.session import SessionSettings, StoredRoutes
@@ -31,16 +33,22 @@ RouteTable = Mapping[str, Route]
 """By routespec."""
 
 
-def another_store(settings: SessionSettings, name: str) -> SessionSettings:
+def another_store(hub: Hub, settings: SessionSettings, option: str, name: str) -> SessionSettings:
     """The same hub with another store, as its own options have that.
 
+    Args:
+        option: of the command, which names the store.
+
     Raises:
+        ClickException: its options can't be used.
         StoreNotFound: there is no such store.
     """
-    # Below the same proxy: the configuration is run once.
-    parent = settings.store.parent
-    made = resolve_store(name)(parent=parent, log=settings.log, run_dir=settings.run_dir)
-    return replace(settings, store=made)
+    made = resolve_store(name, origin=f"{option} {name}")
+    with hub.explained():
+        # Below the same proxy: the configuration is run once.
+        parent = settings.store.parent
+        store = made(parent=parent, log=settings.log, run_dir=settings.run_dir)
+    return replace(settings, store=store)
 
 
 def where(settings: SessionSettings) -> str:
@@ -69,10 +77,17 @@ def whose(route: Route) -> str:
 
 
 def find_routes(routes: RouteTable, wanted: str) -> list[Route]:
-    """The route of a routespec, or those of a user."""
+    """The route of a routespec, percent-encoded or as people write it, or those of a user."""
     if found := routes.get(wanted) or routes.get(f"{wanted.rstrip('/')}/"):
         return [found]
-    return [route for _, route in sorted(routes.items()) if route.data.get("user") == wanted]
+    ordered = [route for _, route in sorted(routes.items())]
+    return [route for route in ordered if _readable(route.routespec) == _readable(wanted)] or [
+        route for route in ordered if route.data.get("user") == wanted
+    ]
+
+
+def _readable(routespec: str) -> str:
+    return unquote(routespec).rstrip("/")
 
 
 def is_about(route: Route, key: Key, document: object) -> bool:
@@ -91,7 +106,7 @@ def routes_of_json(file: Any) -> dict[str, Route]:
     """
     try:
         return routes_of_document(json.load(file))
-    except (ValueError, RecursionError) as error:
+    except (ValueError, RecursionError, OSError) as error:
         raise click.ClickException(f"{file.name} can't be used: {error}") from error
 
 

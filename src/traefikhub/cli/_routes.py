@@ -35,7 +35,7 @@ _json = click.option("--json", "as_json", is_flag=True, help="A document, for sc
 _ABSENT = object()
 
 
-@click.group()
+@click.group(epilog="Example: traefikhub routes list --TraefikProxy.store=etcd")
 def command() -> None:
     """List, move and mend routes, straight in the store.
 
@@ -100,7 +100,7 @@ def export_routes(hub: Hub, output: str) -> None:
 
 
 @command.command("diff", cls=HubCommand, epilog="Example: traefikhub routes diff routes.json")
-@click.argument("file", type=click.File(), required=False)
+@click.argument("file", type=click.File(encoding="utf-8"), required=False)
 @click.option("--with", "other", metavar="STORE", help="The routes of another store.")
 @_json
 @hub_options
@@ -119,7 +119,7 @@ def diff_routes(hub: Hub, file: Any, other: str | None, as_json: bool) -> int:
             theirs: Mapping[str, Route] = routes_of_json(file)
         else:
             assert other
-            theirs = anyio.run(read_routes, another_store(settings, other)).routes
+            theirs = anyio.run(read_routes, another_store(hub, settings, "--with", other)).routes
         what, name = "route", file.name if file else other
         changes = {
             spec: (_route(stored.routes.get(spec)), _route(theirs.get(spec)))

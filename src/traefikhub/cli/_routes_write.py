@@ -45,7 +45,7 @@ def _what_is_there(function: _F) -> _F:
 
 
 @click.command("import", cls=HubCommand, epilog="Example: traefikhub routes import routes.json")
-@click.argument("file", type=click.File())
+@click.argument("file", type=click.File(encoding="utf-8"))
 @_what_is_there
 @_yes
 @hub_options
@@ -108,17 +108,19 @@ def copy_routes(
     if source and from_old:
         raise click.UsageError("give --from or --from-old; not both")
     settings = hub.settings()
-    goal = another_store(settings, target)
+    goal = another_store(hub, settings, "--to", target)
     if from_old:
-        routes: RouteTable = read_old_routes(settings, from_old, old_file, old_prefix)
+        routes: RouteTable = read_old_routes(hub, settings, from_old, old_file, old_prefix)
     else:
-        origin = another_store(settings, source) if source else settings
+        origin = another_store(hub, settings, "--from", source) if source else settings
         if type(origin.store) is type(goal.store) and where(origin) == where(goal):
             raise click.UsageError(
                 f"the routes of {where(goal)} can't be copied there; give another store with --to, "
                 "or --from"
             )
         routes = anyio.run(read_routes, origin).routes
+        if not routes:
+            raise click.ClickException(f"{where(origin)} holds no routes; nothing was copied")
     _write(goal, routes, merges, replaces, yes)
 
 
@@ -152,7 +154,7 @@ def _write(
     stored = anyio.run(read_routes, settings)
     there = stored.routes
     if there and not (merges or replaces):
-        raise click.UsageError(
+        raise click.ClickException(
             f"{where(settings)} holds {count(len(there))} already; keep them with --merge, or "
             "delete them with --replace"
         )
@@ -168,8 +170,9 @@ def _write(
         )
     gone = len(there.keys() - routes.keys()) if replaces else 0
     strange = len(stored.drift.deletes)
-    deleting = f", and delete {count(gone)} there" if gone else ""
-    deleting += f", and {count(strange, 'record')} that are no routes" if strange else ""
+    lost = [count(gone)] if gone else []
+    lost += [f"{count(strange, 'record')} of no route"] if strange else []
+    deleting = f", and delete {' and '.join(lost)} there" if lost else ""
     _confirm(f"Write {count(len(routes))} into {where(settings)}{deleting}", yes)
 
     def change(before: RouteTable) -> RouteTable:
@@ -181,7 +184,8 @@ def _write(
         batch = anyio.run(partial(write_routes, settings, change))
     except ValueError as error:  # two spellings of one route
         raise click.ClickException(str(error)) from error
-    done = "written, and read again" if batch else "there already"
+    deleted = f", {' and '.join(lost)} deleted" if lost else ""
+    done = f"written{deleted}, and read again" if batch else "there already"
     tell(f"{count(len(routes))} {done}: {where(settings)}")
 
 
@@ -190,6 +194,7 @@ def _confirm(what: str, yes: bool) -> None:
         return
     if not sys.stdin.isatty():
         raise click.UsageError(f"{what}? Nobody is there to be asked; add --yes")
-    click.confirm(
-        f"{printable(what)}? A Hub that still writes there is fenced off.", abort=True, err=True
-    )
+    question = f"{printable(what)}? A Hub that still writes there is fenced off."
+    if not click.confirm(question, err=True):
+        tell("Nothing was changed")
+        raise click.exceptions.Exit(1)

@@ -145,6 +145,11 @@ def _notes(settings: SessionSettings, config: Mapping[str, Any]) -> Iterator[str
             "It must find the certificate and its key, too, under the same names: "
             f"{Path(settings.ssl_cert).absolute()}, {Path(settings.ssl_key).absolute()}"
         )
+    if settings.internal_ssl:
+        yield (
+            "c.JupyterHub.internal_ssl: it gets the proxy's certificate and key from the store, "
+            "which only the Hub and Traefik should be able to read."
+        )
     points = config.get("entryPoints", {})
     for name in (settings.entry_point, settings.api_entry_point):
         address = str(points.get(name, {}).get("address", ""))

@@ -2,24 +2,16 @@
 
 from __future__ import annotations
 
-import sys
+from functools import partial
 from typing import NoReturn
 
-import click
-
+from traefikhub._ending import end_with
 from traefikhub.install import command
 
 
 def main() -> NoReturn:
     """Run it, and end as ``traefikhub`` does."""
-    try:
-        code = command.main(prog_name="python -m traefikhub.install", standalone_mode=False)
-    except click.ClickException as error:
-        error.show()
-        sys.exit(error.exit_code)
-    except (click.Abort, KeyboardInterrupt):
-        sys.exit(130)
-    sys.exit(code if isinstance(code, int) else 0)
+    end_with(partial(command.main, prog_name="python -m traefikhub.install", standalone_mode=False))
 
 
 if __name__ == "__main__":

@@ -150,7 +150,7 @@ def command(
         raise click.UsageError("--from FILE downloads nothing; leave --base-url away")
     wish = Wish(
         project=PROJECTS[project],
-        directory=Path(os.path.abspath(os.path.expanduser(output or beside_python()))),
+        directory=_whole(output or beside_python()),
         version=version,
         base_url=base_url,
         archive=archive,
@@ -180,6 +180,17 @@ def command(
         _show(wish, found)
     if wish.project is TRAEFIK and (least := _too_old(found.version)):
         _tell(f"Note: traefikhub needs Traefik {least} or later; it won't start this one")
+
+
+def _whole(directory: str | Path) -> Path:
+    try:
+        return Path(os.path.abspath(os.path.expanduser(directory)))
+    except FileNotFoundError as error:
+        raise click.ClickException(
+            f"--output {_printable(str(directory))}: the directory that this is relative to, the "
+            "current one, is deleted. Nothing was installed. Go to another one, or give a whole "
+            "path"
+        ) from error
 
 
 @contextmanager

@@ -209,7 +209,7 @@ def _write(path: Path, name: str, content: IO[bytes], size: int, report: Report)
             done += len(chunk)
             report(f"Unpack {name}", done, size)
         try:
-            os.fchmod(file.fileno(), 0o755)
+            os.fchmod(file.fileno(), 0o755)  # nosec B103 # a program, for all to run
             os.fsync(file.fileno())
         except OSError as error:
             raise InstallError(f"{no_room(error, str(path.parent))}.") from error
@@ -227,7 +227,7 @@ def _version_of(program: Program, path: Path, about: str = "") -> str:
     what = f"{program.name} as {about}" if about else str(path)
     here = f"{platform.system()} on {platform.machine()}"
     try:
-        ended = subprocess.run(
+        ended = subprocess.run(  # nosec B603 # what the admin asked for
             [path, program.ask],
             stdin=subprocess.DEVNULL,
             capture_output=True,

@@ -11,6 +11,7 @@ from typing import Any, Final
 from traefikhub.session._settings import SessionSettings
 from traefikhub.stores import RouteStore
 from traefikhub.table import merge
+from traefikhub.traefik.https import resolver_name
 
 __all__ = ["PROVIDER", "elsewhere", "why_not_beside"]
 
@@ -39,18 +40,26 @@ _KEYS: Final[dict[str, Any]] = {
 
 
 def elsewhere(
-    settings: SessionSettings, directory: Path, store: RouteStore, *, users: int, api: int
+    settings: SessionSettings,
+    directory: Path,
+    store: RouteStore,
+    *,
+    users: int,
+    api: int,
+    http: int,
 ) -> SessionSettings:
     """The settings of a trial.
 
     Args:
         directory: for all that is written.
         store: an empty one there, which Traefik reads through ``PROVIDER``.
-        users, api: free ports.
+        users, api, http: free ports.
     """
     return replace(
         settings,
         store=store,
+        https=replace(settings.https, http_port=http, http3=False) if settings.https else None,
+        http_port=http if settings.http_port else 0,
         public_url=f"{'https' if settings.https else 'http'}://127.0.0.1:{users}",
         api_url=f"http://127.0.0.1:{api}",
         api_entry_point=_API,
@@ -102,12 +111,17 @@ def _moved(settings: SessionSettings, directory: Path) -> dict[str, Any]:
             extra[part] |= {} if part == "log" else {"filePath": str(directory / "access.log")}
     extra.pop("hub", None)  # it would tell others of this Traefik
     extra["providers"] = _providers(settings, extra.get("providers"))
-    for name, resolver in (extra.get("certificatesResolvers") or {}).items():
+    resolvers = dict(extra.get("certificatesResolvers") or {})
+    if settings.https and settings.https.acme:
+        resolvers.setdefault(resolver_name(settings.https.acme.ca_server), {"acme": {}})
+    for name, resolver in resolvers.items():
         if isinstance(resolver, dict) and isinstance(resolver.get("acme"), dict):
             resolver["acme"] |= {
                 "storage": str(directory / f"acme-{name}.json"),
                 "caServer": _NOWHERE,
             }
+    if resolvers:
+        extra["certificatesResolvers"] = resolvers
     return extra
 
 

@@ -7,6 +7,7 @@ from contextlib import AsyncExitStack
 
 from traefikhub.error_pages import HubPages, leads_to_pages
 from traefikhub.session._activity import watch_external
+from traefikhub.session._internal_ssl import read_internal_ssl
 from traefikhub.session._parts import (
     API_SETTING,
     POLLING_USER,
@@ -21,9 +22,9 @@ from traefikhub.session._parts import (
     served_generation,
 )
 from traefikhub.session._plan import EXTERNAL_OPTION_CHECKS
-from traefikhub.session._records import base_records
+from traefikhub.session._records import base_records, own_transport
 from traefikhub.session._settings import SessionSettings
-from traefikhub.stores import Records
+from traefikhub.threads import in_thread
 from traefikhub.traefik import Credentials, NotLive, require_supported
 from traefikhub.writer import RouteWriter
 
@@ -36,6 +37,9 @@ async def connect_external(settings: SessionSettings, stack: AsyncExitStack) -> 
         check(settings)
     sets_up = settings.setup_dynamic_config
     extra = checked_extra(settings) if sets_up else {}
+    internal = settings.internal_ssl
+    # As texts: it may run on other machines, in several replicas.
+    tls = await in_thread(read_internal_ssl, internal) if internal else None
     snapshot = await open_store(settings, stack)
     polling = Credentials(POLLING_USER, secrets.token_hex(32))
     credentials = [polling] if sets_up else []
@@ -45,9 +49,10 @@ async def connect_external(settings: SessionSettings, stack: AsyncExitStack) -> 
     explanation = _explanation(settings)
 
     async def begin(pages: HubPages | None, served: int = 0) -> RouteWriter:
-        base: Records = {}
+        # Of use or not, the routes name it.
+        base = own_transport(settings, tls)
         if sets_up:
-            base = await base_records(settings, snapshot, polling, pages)
+            base = await base_records(settings, snapshot, polling, pages, tls)
         writer = make_writer(
             settings, base=base, extra=extra, pages=pages, api=api, explain=lambda: explanation
         )

@@ -7,7 +7,7 @@ from ipaddress import ip_address
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from traefikhub.session._plan import listeners
+from traefikhub.session._plan import http_address_of, listeners
 from traefikhub.session._settings import SessionSettings
 from traefikhub.session._static import own_static
 from traefikhub.stores import Document
@@ -26,7 +26,8 @@ def external_static(settings: SessionSettings, version: Version) -> dict[str, Do
     Raises:
         TraefikUnusable: where it is to listen can't be told.
     """
-    users, api = listeners(settings)
+    found = listeners(settings)
+    users, api = found[:2]
     host, _, port = api.address.rpartition(":")
     extra = dict(settings.extra_static_config)
     if urlsplit(settings.api_url).scheme == "https":
@@ -38,6 +39,7 @@ def external_static(settings: SessionSettings, version: Version) -> dict[str, Do
         replace(settings, starts_traefik=False, access_log="", extra_static_config=extra),
         version,
         address=users.address,
+        http_address=http_address_of(found),
         api_address=f"{host if is_loopback(host) else ''}:{port}",
         run_dir=Path(settings.run_dir),
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import atexit
-import os
 from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
@@ -11,7 +10,10 @@ from typing import Final
 
 from traefikhub.activity_watch import ActivityWatch, LocalTraefik
 from traefikhub.metrics import metrics_of_hub
+from traefikhub.session import _certificate, _internal_ssl
 from traefikhub.session._activity import save_activity, watch_local
+from traefikhub.session._certificate import record_of
+from traefikhub.session._certificate_watch import CertificateWatch, source_of
 from traefikhub.session._parts import (
     POLLING_USER,
     ProxySession,
@@ -37,19 +39,13 @@ from traefikhub.stores import place_of
 from traefikhub.threads import in_thread
 from traefikhub.traefik import Credentials, TraefikProcess
 from traefikhub.traefik.api import sign_of_life
+from traefikhub.traefik.environment import passed_on
 from traefikhub.traefik.process import last_words
 from traefikhub.traefik.rundir import RunDir, write_private
 from traefikhub.traefik.running import fingerprint
 from traefikhub.traefik.supervisor import Supervisor
 
 __all__ = ["start_traefik"]
-
-_PASSED_ON: Final = {
-    *("PATH", "HOME", "USER", "LANG", "LC_ALL", "TZ", "TMPDIR", "SSL_CERT_FILE", "SSL_CERT_DIR"),
-    *("GODEBUG", "GOGC", "GOMAXPROCS", "GOMEMLIMIT"),
-}
-"""Of the Hub's environment, which may hold its secrets, Traefik gets these alone. Not HTTP_PROXY:
-Traefik would send all that users ask through it, cookies and tokens included."""
 
 _MATTERS_NOT: Final = {"PATH", "HOME", "USER", "LANG", "LC_ALL", "TZ", "TMPDIR"}
 """Of what it inherits, what a Traefik that runs may have otherwise than one started now would."""
@@ -67,12 +63,16 @@ async def start_traefik(settings: SessionSettings, stack: AsyncExitStack) -> Pro
     snapshot = await open_store(settings, stack)
     polling = Credentials(POLLING_USER, await in_thread(run_dir.secret, "api-password"))
     pages = pages_for(settings, plan.version)
-    base = await base_records(settings, snapshot, polling, pages)
+    copies = await in_thread(_certificate.keep, plan.pair, run_dir.path) if plan.pair else None
+    tls = await in_thread(_internal_ssl.keep, plan.tls, run_dir.path) if plan.tls else None
+    certificate = record_of(copies) if copies else None
+    base = await base_records(settings, snapshot, polling, pages, tls, certificate)
     config = own_static(
         settings,
         plan.version,
         address=plan.address,
         api_address=plan.api_address,
+        http_address=plan.http_address,
         run_dir=run_dir.path,
     )
     config_file = await _write(settings, run_dir, as_toml(config))
@@ -92,8 +92,7 @@ async def start_traefik(settings: SessionSettings, stack: AsyncExitStack) -> Pro
     )
     served = await served_generation(settings, api) if leftovers.processes else 0
     await writer.restore(snapshot, served=served)
-    env = {name: os.environ[name] for name in _PASSED_ON & os.environ.keys()}
-    env |= settings.traefik_env
+    env = {**passed_on(), **settings.traefik_env}
     if proxied := http_proxy_of(env):
         settings.log.warning(
             "c.TraefikProxy.traefik_env has %s: Traefik asks that for users' servers, with all "
@@ -157,12 +156,18 @@ async def start_traefik(settings: SessionSettings, stack: AsyncExitStack) -> Pro
         atexit.register(supervisor.stop_blocking)
         stack.callback(atexit.unregister, supervisor.stop_blocking)
     await first_live(writer, supervisor)
+    await in_thread(_certificate.forget_others, run_dir.path, copies)
+    await in_thread(_internal_ssl.forget_others, run_dir.path, tls)
     if watch:
         watch.run()
         stack.push_async_callback(watch.aclose)
     supervisor.watch()
     metrics_of_hub().show_traefik(supervisor.state)
     run_writer(settings, writer, stack)
+    if source := source_of(settings, run_dir.path, plan.pair, copies, writer.rebase):
+        certificates = CertificateWatch(source, settings.log)
+        certificates.run()
+        stack.push_async_callback(certificates.aclose)
     return ProxySession(
         writer,
         watch,

@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from traefikhub.base import CERTIFICATE_KEY, api_records, metrics_records
 from traefikhub.error_pages import error_page_records, leads_to_pages
+from traefikhub.internal_ssl import TRANSPORT_KEY
 from traefikhub.session._parts import checked_extra, load, make_table
 from traefikhub.session._settings import SessionSettings
 from traefikhub.stores import Batch, Records, Snapshot, StoreError, is_private, paused_gc
@@ -112,7 +113,9 @@ def _missing(settings: SessionSettings, snapshot: Snapshot, routes: Mapping[str,
     """What turns the stored records into those that the routes need."""
     # The next Hub writes what is missing of them.
     pages = settings.error_pages if leads_to_pages(snapshot.records) else None
-    beside = {*api_records("", []), *metrics_records(""), CERTIFICATE_KEY}
+    if TRANSPORT_KEY not in snapshot.records:
+        settings = replace(settings, internal_ssl=None)
+    beside = {*api_records("", []), *metrics_records(""), CERTIFICATE_KEY, TRANSPORT_KEY}
     beside |= {*(error_page_records(pages) if pages else {})}
     base = {
         key: document

@@ -13,6 +13,7 @@ from typing import Final
 from traefikhub.activity_watch import ActivityWatch
 from traefikhub.base import extra_records, without_rule
 from traefikhub.error_pages import ERROR_PAGES_SINCE, HubPages, root_routers
+from traefikhub.internal_ssl import TRANSPORT_KEY
 from traefikhub.rules import parse_routespec
 from traefikhub.self_check import SelfCheck
 from traefikhub.session._settings import SessionSettings
@@ -97,7 +98,7 @@ def tls_of(settings: SessionSettings) -> ssl.SSLContext | None:
     """How to verify an https API; None for plain http."""
     if not settings.api_url.startswith("https:"):
         return None
-    tls = ssl.create_default_context()
+    tls = ssl.create_default_context(cafile=settings.api_ca or None)
     if not settings.api_validate_cert:
         tls.check_hostname = False
         tls.verify_mode = ssl.CERT_NONE
@@ -184,6 +185,7 @@ def make_table(
     hub_key = parse_routespec(settings.hub_prefix).key
     return Table(
         entry_point=settings.entry_point,
+        transport=TRANSPORT_KEY.name if settings.internal_ssl else "",
         roots=root_routers(settings.entry_point, pages) if pages else None,
         base=base,
         extra=extra,

@@ -39,6 +39,8 @@ async def take_run_dir(
     run_dir = RunDir(settings.run_dir)
     stack.callback(run_dir.unlock)
     await in_thread(run_dir.acquire)
+    if open_to_others := await in_thread(run_dir.close_to_others):
+        settings.log.warning("%s", open_to_others)
     config_file = config_file_of(settings, run_dir)
     leftovers = await in_thread(
         lambda: find_leftovers(run_dir.path, config_file, grace=settings.grace_seconds)
@@ -47,6 +49,10 @@ async def take_run_dir(
     if settings.access_log:
         path = run_dir.path / settings.access_log
         await in_thread(require_appendable, path, "c.TraefikProxy.access_log")
+    if settings.acme:
+        path = run_dir.path / settings.acme.storage
+        await in_thread(require_appendable, path, "c.TraefikProxy.acme_storage")
+        await in_thread(path.chmod, 0o600)  # Traefik refuses one that others can read
     return run_dir, leftovers
 
 

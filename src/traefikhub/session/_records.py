@@ -9,25 +9,37 @@ from traefikhub.base import (
     api_records,
     api_users,
     certificate_record,
+    https_records,
     metrics_records,
 )
 from traefikhub.error_pages import HubPages, error_page_records
+from traefikhub.internal_ssl import TransportTls, transport_records
 from traefikhub.session._settings import SessionSettings
 from traefikhub.stores import Records, Snapshot
+from traefikhub.table import merge
 from traefikhub.threads import in_thread
-from traefikhub.traefik import Credentials
+from traefikhub.traefik import SERVERS_TRANSPORT, Credentials
 from traefikhub.traefik.certificate import make_default_certificate, still_good
 from traefikhub.traefik.passwords import admin_user, polling_user
 
-__all__ = ["base_records"]
+__all__ = ["base_records", "own_transport"]
 
 
 async def base_records(
-    settings: SessionSettings, snapshot: Snapshot, polling: Credentials, pages: HubPages | None
+    settings: SessionSettings,
+    snapshot: Snapshot,
+    polling: Credentials,
+    pages: HubPages | None,
+    tls: TransportTls | None,
+    certificate: Records | None = None,
 ) -> Records:
-    """The API's router, the certificate, and what leads to the Hub's error pages.
+    """The API's router, the certificate, and what leads to the Hub's error pages and to servers.
 
     Whatever the store has that still fits is kept, so that a restart writes nothing.
+
+    Args:
+        tls: what ``c.JupyterHub.internal_ssl`` asks for; None if it is off.
+        certificate: the record of the admin's own, where Traefik finds it elsewhere than the Hub.
     """
     users = [polling_user(polling.username, polling.password)]
     if (
@@ -48,10 +60,22 @@ async def base_records(
         )
     return {
         **api_records(settings.api_entry_point, users),
-        **_certificate(settings, snapshot),
-        **(error_page_records(pages) if pages else {}),
+        **(certificate or _certificate(settings, snapshot)),
+        **(https_records(settings.https) if settings.https else {}),
+        **own_transport(settings, tls),
+        **(error_page_records(pages, tls.fields if tls else None) if pages else {}),
         **(metrics_records(settings.api_entry_point) if settings.counts_requests else {}),
     }
+
+
+def own_transport(settings: SessionSettings, tls: TransportTls | None) -> Records:
+    """That of targets with TLS, with the admin's limits; none without ``internal_ssl``."""
+    if tls is None:
+        return {}
+    common = merge(
+        dict(SERVERS_TRANSPORT), settings.extra_static_config.get("serversTransport", {})
+    )
+    return transport_records(tls, common if isinstance(common, dict) else {})
 
 
 def _certificate(settings: SessionSettings, snapshot: Snapshot) -> Records:

@@ -8,21 +8,28 @@ from dataclasses import dataclass
 from typing import Any
 
 from traefikhub.error_pages import HubPages
+from traefikhub.internal_ssl import InternalSsl
 from traefikhub.stores import RouteStore
+from traefikhub.traefik.https import AcmeSettings, HttpsSettings
 
 __all__ = ["SessionSettings"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SessionSettings:
-    """The options of TraefikProxy, whose help texts explain them."""
+    """The options of TraefikProxy, whose help texts explain them.
+
+    internal_ssl: None unless JupyterHub has it on.
+    """
 
     store: RouteStore
     log: logging.Logger
     public_url: str
-    https: bool
+    https: HttpsSettings | None
+    http_port: int
     ssl_cert: str
     ssl_key: str
+    internal_ssl: InternalSsl | None
     run_dir: str
     traefik_command: str
     traefik_env: Mapping[str, str]
@@ -32,6 +39,7 @@ class SessionSettings:
     api_entry_point: str
     api_url: str
     api_validate_cert: bool
+    api_ca: str
     api_username: str
     api_password: str
     api_hashed_password: str
@@ -52,6 +60,11 @@ class SessionSettings:
     keep_running: bool
     starts_traefik: bool
     last_activity: bool
+
+    @property
+    def acme(self) -> AcmeSettings | None:
+        """How Traefik gets its certificate, if it is to."""
+        return self.https.acme if self.https else None
 
     @property
     def counts_requests(self) -> bool:

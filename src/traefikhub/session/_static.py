@@ -2,38 +2,62 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
 import tomli_w
 
+from traefikhub.base import HSTS_KEY
 from traefikhub.session._settings import SessionSettings
 from traefikhub.stores import Document
 from traefikhub.table import merge
 from traefikhub.traefik import StaticSettings, TraefikUnusable, Version, static_config
+from traefikhub.traefik.https import AcmeSettings
 
-__all__ = ["as_toml", "http_proxy_of", "own_static", "why_blind", "with_extra"]
+__all__ = [
+    "as_toml",
+    "entry_point_addresses",
+    "http_proxy_of",
+    "own_static",
+    "why_blind",
+    "with_extra",
+]
 
 _HTTP_PROXIES: Final = ("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy")
 """With one of these, Traefik's connections don't lead to the targets."""
 
 
 def own_static(
-    settings: SessionSettings, version: Version, *, address: str, api_address: str, run_dir: Path
+    settings: SessionSettings,
+    version: Version,
+    *,
+    address: str,
+    api_address: str,
+    http_address: str = "",
+    run_dir: Path,
 ) -> Document:
     """The static configuration for a Traefik, with the admin's part.
 
     Args:
         address, api_address: where it is to listen, ``host:port``.
-        run_dir: what the name of the access log is relative to.
+        http_address: as these, to lead users to https; nowhere if empty.
+        run_dir: what the names of files are relative to.
     """
+    https = settings.https
+    if https and https.acme:
+        https = replace(https, acme=_placed(https.acme, run_dir))
     config = static_config(
         StaticSettings(
             address=address,
             entry_point=settings.entry_point,
-            https=settings.https,
+            https=https,
             api_address=api_address,
+            http_address=http_address,
+            users_middlewares=[f"{HSTS_KEY.name}@{settings.store.provider_name}"]
+            if https and https.hsts_seconds and settings.setup_dynamic_config
+            else [],
             api_entry_point=settings.api_entry_point,
             providers=settings.store.provider_config(),
             log_level=settings.log_level,
@@ -49,6 +73,15 @@ def own_static(
     return with_extra(config, settings.extra_static_config)
 
 
+def _placed(acme: AcmeSettings, run_dir: Path) -> AcmeSettings:
+    """With names of files that hold wherever Traefik is started."""
+    return replace(
+        acme,
+        storage=str(run_dir / acme.storage),
+        ca_certificates=tuple(str(Path(file).absolute()) for file in acme.ca_certificates),
+    )
+
+
 def with_extra(config: Document, extra: Mapping[str, Any]) -> Document:
     """Our static configuration, with ``extra_static_config`` laid upon it."""
     match config, extra.get("metrics"):
@@ -58,6 +91,17 @@ def with_extra(config: Document, extra: Mapping[str, Any]) -> Document:
             # Else they would be nowhere but where we route them.
             config = merge(config, {"metrics": {"prometheus": {"manualRouting": False}}})
     return merge(config, dict(extra))
+
+
+def entry_point_addresses(extra: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Names and addresses of the entry points in ``extra_static_config``; Traefik takes its keys in
+    any case."""
+    for key, points in extra.items():
+        if str(key).lower() == "entrypoints" and isinstance(points, Mapping):
+            for name, point in points.items():
+                for word, address in point.items() if isinstance(point, Mapping) else ():
+                    if str(word).lower() == "address" and isinstance(address, str):
+                        yield str(name), address
 
 
 def as_toml(config: Document) -> str:

@@ -67,8 +67,8 @@ async def try_start(settings: SessionSettings) -> Trial:
     with tempfile.TemporaryDirectory(prefix="traefikhub-check-") as name:
         directory = Path(name)
         store = resolve_store(_STORE)(log=settings.log, run_dir=name)
-        users, api = _free_ports(2)
-        trial = elsewhere(settings, directory, store, users=users, api=api)
+        users, api, http = _free_ports(3)
+        trial = elsewhere(settings, directory, store, users=users, api=api, http=http)
         async with AsyncExitStack() as stack:
             began = time.monotonic()
             try:

@@ -16,8 +16,6 @@ __all__ = ["ENTRY_POINT_GROUP", "InstalledStore", "installed_stores", "resolve_s
 
 ENTRY_POINT_GROUP = "traefikhub.stores"
 
-_SETTING = "c.TraefikProxy.store"
-
 _EXTRAS = ("consul", "etcd")
 """Stores that work only with the client library that an extra of the same name brings."""
 
@@ -58,32 +56,34 @@ def installed_stores() -> list[InstalledStore]:
     return sorted({_describe(ep) for ep in entry_points(group=ENTRY_POINT_GROUP)})
 
 
-def resolve_store(store: str | type[RouteStore]) -> type[RouteStore]:
+def resolve_store(store: str | type[RouteStore], *, origin: str = "") -> type[RouteStore]:
     """The class that ``c.TraefikProxy.store`` means.
 
     Args:
         store: a registered name (``"toml-file"``), a ``RouteStore`` subclass, or the dotted path
             of one (``"mypackage.stores.MyStore"`` or ``"mypackage.stores:MyStore"``).
+        origin: where it was said, for errors; by default that setting.
 
     Raises:
         StoreNotFound: with what is installed, or which distribution is broken and why.
     """
+    origin = origin or f"c.TraefikProxy.store = {store!r}"
     if not isinstance(store, str):
-        return _checked(store, f"{_SETTING} = {store!r}")
+        return _checked(store, origin)
     installed = installed_stores()
     named = [each for each in installed if each.name == store]
     if len(named) > 1:
         raise StoreNotFound(
-            f"{_SETTING} = {store!r} is registered by more than one distribution: "
+            f"{origin} is registered by more than one distribution: "
             + " and ".join(f"{each.distribution} {each.version} ({each.target})" for each in named)
             + ". Uninstall all but one, or set the dotted path of the class you mean."
         )
     if named:
-        return _load_named(named[0])
+        return _load_named(named[0], origin)
     if "." in store or ":" in store:
-        return _load_path(store)
+        return _load_path(store, origin)
     raise StoreNotFound(
-        f"{_SETTING} = {store!r}: no store of that name is installed. {_what_there_is(installed)}"
+        f"{origin}: no store of that name is installed. {_what_there_is(installed)}"
     )
 
 
@@ -96,7 +96,7 @@ def _what_there_is(installed: list[InstalledStore]) -> str:
     )
 
 
-def _load_named(wanted: InstalledStore) -> type[RouteStore]:
+def _load_named(wanted: InstalledStore, origin: str) -> type[RouteStore]:
     """Import the one store that was asked for; a broken neighbour is not even looked at."""
     failures: list[BaseException] = []
     try:
@@ -111,39 +111,39 @@ def _load_named(wanted: InstalledStore) -> type[RouteStore]:
         failures.append(error)
         loaded = []
     if failures:
-        raise StoreNotFound(_why_broken(wanted, failures[0])) from failures[0]
+        raise StoreNotFound(_why_broken(wanted, origin, failures[0])) from failures[0]
     if not loaded:
         # stevedore keeps a cache of entry points on disk, which may be older than the package.
-        loaded = [_import_target(wanted)]
+        loaded = [_import_target(wanted, origin)]
     return _checked(loaded[0], f"{wanted.target} of {wanted.distribution} {wanted.version}")
 
 
-def _import_target(wanted: InstalledStore) -> Any:
+def _import_target(wanted: InstalledStore, origin: str) -> Any:
     try:
         return EntryPoint(wanted.name, wanted.target, ENTRY_POINT_GROUP).load()
     except _ANY_FAILURE as error:
-        raise StoreNotFound(_why_broken(wanted, error)) from error
+        raise StoreNotFound(_why_broken(wanted, origin, error)) from error
 
 
-def _why_broken(wanted: InstalledStore, error: BaseException) -> str:
+def _why_broken(wanted: InstalledStore, origin: str, error: BaseException) -> str:
     others = ", ".join(str(each) for each in installed_stores() if each != wanted)
     return (
-        f"{_SETTING} = {wanted.name!r} comes from {wanted.distribution} {wanted.version}, which "
+        f"{origin} comes from {wanted.distribution} {wanted.version}, which "
         f"can't be imported ({wanted.target}): {type(error).__name__}: {error}. Repair or upgrade "
         f"that distribution, or choose another store (also installed: {others or 'none'})."
     )
 
 
-def _load_path(path: str) -> type[RouteStore]:
+def _load_path(path: str, origin: str) -> type[RouteStore]:
     module_name, _, name = path.rpartition(":" if ":" in path else ".")
     try:
         found = getattr(importlib.import_module(module_name), name)
     except _ANY_FAILURE as error:
         raise StoreNotFound(
-            f"{_SETTING} = {path!r} can't be imported: {type(error).__name__}: {error}. "
+            f"{origin} can't be imported: {type(error).__name__}: {error}. "
             f"{_what_there_is(installed_stores())}"
         ) from error
-    return _checked(found, f"{_SETTING} = {path!r}")
+    return _checked(found, origin)
 
 
 def _checked(found: object, origin: str) -> type[RouteStore]:

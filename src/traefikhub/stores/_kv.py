@@ -240,7 +240,7 @@ class KeyValueStore(RouteStore):
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.__state = ""  # "reading" or "writing" while open
-        self.__token = ""
+        self.__token = ""  # nosec B105 # none yet
         self.__owner: str | None = None  # what the owner's key held when it was last seen
         self.__fenced = ""  # why, once it was: there is no way back but open()
         self.__known: KnownKeys | None = None  # None when what the server holds is unknown
@@ -269,7 +269,7 @@ class KeyValueStore(RouteStore):
 
     async def close(self) -> None:
         """Disconnect; the token stays, and tells nothing to anybody."""
-        self.__state = self.__token = ""
+        self.__state = self.__token = ""  # nosec B105 # none any more
         with anyio.CancelScope(shield=True):
             await self.disconnect()
 

@@ -23,6 +23,9 @@ _NAMES: Final = {
 }
 """The fields by which a router names others, and the sections of those."""
 
+_TRANSPORTS: Final = {f"{layer}/serversTransports" for layer in ("http", "tcp")}
+"""What services name, and who name nothing themselves."""
+
 # Nothing of one turn is written before all of those before it.
 _LOOSE_PUTS, _PUTS, _DELETES, _LOOSE_DELETES, _MARKER = range(5)
 
@@ -157,8 +160,11 @@ def put_order(own: _Own, changes: _Changes) -> Iterator[list[Step]]:
         changes: those of one record.
     """
     families = _Families(own)
-    for key in families.loose:
-        yield [_step(key, changes(key), _LOOSE_PUTS)]
+    transports = [key for key in families.loose if key.section in _TRANSPORTS]
+    for key in (*transports, *(key for key in families.loose if key.section not in _TRANSPORTS)):
+        # Which of them a service names is not worth looking up: there are few, and seldom.
+        after = [] if key.section in _TRANSPORTS else transports
+        yield [_step(key, changes(key), _LOOSE_PUTS, after)]
     steps = {
         router: [
             *(_step(key, changes(key), _PUTS) for key in followers if not is_private(key.section)),

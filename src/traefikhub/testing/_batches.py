@@ -151,11 +151,11 @@ class BatchTests(Hooks):
     @proves(Promise.DURABLE)
     def test_a_writer_killed_at_any_moment_loses_nothing(self, server: Any, prefix: str) -> None:
         """SIGKILL in the middle of writing, again and again."""
-        moments = random.Random(prefix)
+        moments = random.Random(prefix)  # nosec B311 # repeatable, no secret
         acknowledged = 0
         for _ in range(8):
             description = describe(self._prepared_store(prefix, server))
-            child = subprocess.Popen(
+            child = subprocess.Popen(  # nosec B603 # a module of our own
                 [sys.executable, "-m", "traefikhub.testing._child", description],
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,

@@ -19,10 +19,11 @@ from traefikhub.traefik.binary import (
     version_of,
 )
 from traefikhub.traefik.process import TraefikProcess
-from traefikhub.traefik.static import StaticSettings, static_config
+from traefikhub.traefik.static import SERVERS_TRANSPORT, StaticSettings, static_config
 
 __all__ = [
     "OLDEST",
+    "SERVERS_TRANSPORT",
     "ApiRejected",
     "Credentials",
     "NotLive",

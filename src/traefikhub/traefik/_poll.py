@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import math
+import ssl
 import threading
 import time
 from collections import deque
@@ -123,6 +124,8 @@ class Poll:
             self._trouble = f"; {error}"
         except (OSError, http.client.HTTPException) as error:
             self._trouble = f"; the last request failed: {error or type(error).__name__}"
+            if isinstance(error, ssl.SSLCertVerificationError):
+                self._trouble += " (c.TraefikProxy.traefik_api_ca says who may have signed it)"
         except MISREAD as error:
             self._trouble = f"; the last answer was not the one awaited: {error}"
         else:

@@ -213,12 +213,21 @@ class Sign(Enum):
     """Nothing listens there: it has just begun, or was told to stop."""
 
 
-async def sign_of_life(url: str) -> Sign:
-    """Whether Traefik says anything there, be it 404, within a second or so."""
+async def sign_of_life(url: str, pair: tuple[str, str] | None = None) -> Sign:
+    """Whether Traefik says anything there, be it 404, within a second or so.
+
+    Args:
+        pair: the files of a client's certificate and its key, if it asks for one.
+
+    Raises:
+        OSError: they can't be used.
+    """
     tls = None
     if url.startswith("https:"):
         tls = ssl.create_default_context()
         tls.check_hostname, tls.verify_mode = False, ssl.CERT_NONE  # it is not told anything
+        if pair:
+            tls.load_cert_chain(*pair)
 
     def ask() -> Sign:
         connection = KeptConnection(url.rstrip("/"), timeout=_ALIVE_SECONDS, tls=tls)

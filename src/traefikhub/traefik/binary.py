@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from traefikhub.traefik._errors import TraefikUnusable
+from traefikhub.traefik.environment import passed_on
 
 __all__ = ["OLDEST", "Version", "find_traefik", "parse_version", "require_supported", "version_of"]
 
@@ -72,8 +73,9 @@ def version_of(program: str) -> Version:
         TraefikUnusable: it doesn't answer as Traefik does.
     """
     try:
-        answer = subprocess.run(
+        answer = subprocess.run(  # nosec B603 # the program that the admin named
             [program, "version"],
+            env=passed_on(),
             capture_output=True,
             encoding="utf-8",
             errors="replace",

@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 from traefikhub.traefik._errors import TraefikUnusable
 
 __all__ = [
+    "check_api_ca",
     "check_api_url",
     "check_certificate",
     "check_duration",
@@ -122,6 +123,25 @@ def check_api_url(url: str) -> None:
         problem = "the API has no path in front; leave all behind host and port away"
     if problem:
         raise TraefikUnusable(f"c.TraefikProxy.traefik_api_url = {url!r} can't be used: {problem}")
+
+
+def check_api_ca(file: str) -> None:
+    """Refuse a file of certificates that holds none. Reads it.
+
+    Raises:
+        TraefikUnusable: it can't be read, or there is none in it.
+    """
+    if not file:
+        return
+    try:
+        ssl.create_default_context(cafile=file)
+    except (OSError, ValueError) as error:  # an SSLError is the former
+        why = "it holds no certificate as PEM"
+        if not isinstance(error, ssl.SSLError):
+            why = getattr(error, "strerror", None) or str(error)
+        raise TraefikUnusable(
+            f"c.TraefikProxy.traefik_api_ca = {file!r} can't be used: {why}"
+        ) from error
 
 
 def check_run_dir(path: str) -> None:

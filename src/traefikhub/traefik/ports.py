@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import errno
+import os
 import socket
+import struct
+import sys
+from typing import Final
 from urllib.parse import urlsplit
 
 from traefikhub.traefik._errors import TraefikUnusable
 
 __all__ = ["listen_address", "require_apart", "require_free"]
+
+
+_NET_BIND_SERVICE: Final = 1 << 10
+"""The capability to listen on low ports, by the kernel's number of it."""
 
 
 def listen_address(url: str, setting: str) -> str:
@@ -39,12 +47,14 @@ def listen_address(url: str, setting: str) -> str:
     raise TraefikUnusable(f"{setting} = {url!r} {problem}")
 
 
-def require_free(address: str, setting: str) -> None:
+def require_free(address: str, setting: str, program: str = "") -> None:
     """Refuse an address on which no program could listen now. May block on name resolution.
 
     Args:
         address: ``host:port``; an empty host means every interface.
         setting: the option that decides the address, for the message.
+        program: the Traefik that is to listen there. It may have the right to a low port by
+            itself, while this process hasn't; then the port can't be tried.
 
     Raises:
         TraefikUnusable: the port is taken or not permitted, or the host is not this machine.
@@ -71,7 +81,9 @@ def require_free(address: str, setting: str) -> None:
             except OSError as error:
                 if host == "" and error.errno == errno.EADDRNOTAVAIL:
                     continue  # no IPv6 here
-                raise TraefikUnusable(_reason(error, address, setting)) from error
+                if error.errno == errno.EACCES and _may_bind(program):
+                    continue
+                raise TraefikUnusable(_reason(error, address, setting, program)) from error
 
 
 def require_apart(address: str, setting: str, other: str, other_setting: str) -> None:
@@ -93,7 +105,9 @@ def _overlap(host: str, port: str, other: str, other_port: str) -> bool:
         return False
     found, others = _addresses(host), _addresses(other)
     for some, rest in ((found, others), (others, found)):
-        if some & {"", "::"} or ("0.0.0.0" in some and any("." in each for each in rest)):
+        if some & {"", "::"}:
+            return True
+        if "0.0.0.0" in some and any("." in each for each in rest):  # nosec B104 # only compared
             return True
     return bool(found & others)
 
@@ -108,12 +122,30 @@ def _addresses(host: str) -> set[str]:
         return {host}
 
 
-def _reason(error: OSError, address: str, setting: str) -> str:
+def _may_bind(program: str) -> bool:
+    """Whether a program file carries the capability to listen on low ports (``setcap``)."""
+    if sys.platform != "linux":
+        return False
+    try:
+        # The kernel's vfs_cap_data: version and "effective" flag, then what is permitted.
+        flags, permitted = struct.unpack_from("<II", os.getxattr(program, "security.capability"))
+    except (OSError, struct.error):
+        return False
+    return bool(flags & 1 and permitted & _NET_BIND_SERVICE)
+
+
+def _reason(error: OSError, address: str, setting: str, program: str) -> str:
+    port = address.rpartition(":")[2]
     match error.errno:
         case errno.EADDRINUSE:
             why = "the port is taken by another program; stop it, or choose another port"
         case errno.EACCES:
-            why = "this user may not listen there; choose a port of 1024 or above"
+            why = (
+                "this user may not listen on so low a port. Give the Hub the right to "
+                "(AmbientCapabilities=CAP_NET_BIND_SERVICE in its systemd unit), or the program "
+                f"(setcap cap_net_bind_service=+ep {program or 'TRAEFIK'}), or every user (sysctl "
+                f"net.ipv4.ip_unprivileged_port_start={port}); or choose a port of 1024 or above"
+            )
         case errno.EADDRNOTAVAIL:
             why = "this machine has no such address"
         case _:

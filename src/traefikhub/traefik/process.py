@@ -78,7 +78,7 @@ class TraefikProcess:
         """
         log = _open_log(run_dir / _LOG_NAME)
         try:
-            process = subprocess.Popen(
+            process = subprocess.Popen(  # nosec B603 # the program that the admin named
                 [program, f"--configfile={config_file}"],
                 stdin=subprocess.DEVNULL,
                 stdout=log,

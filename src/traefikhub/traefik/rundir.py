@@ -3,6 +3,7 @@ second Hub out of it. Everything here blocks, for about a millisecond."""
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import secrets
@@ -10,13 +11,14 @@ import stat
 import tempfile
 from contextlib import suppress
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from traefikhub.traefik._errors import TraefikUnusable
 
-__all__ = ["RunDir", "require_appendable", "write_private"]
+__all__ = ["Openness", "RunDir", "openness", "require_appendable", "write_private"]
 
 _SETTING: Final = "c.TraefikProxy.run_dir"
+_OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
 
 
 class RunDir:
@@ -44,7 +46,9 @@ class RunDir:
                     f"the proxy's directory {self.path} may be written by everybody. Choose a "
                     f"private one ({_SETTING}), or change its mode to 0700."
                 )
-            lock = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            # Not through a link: a file elsewhere would be emptied.
+            flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+            lock = os.open(self.path / "lock", flags, 0o600)
             self._lock = lock
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -63,10 +67,27 @@ class RunDir:
             os.pwrite(lock, str(os.getpid()).encode(), 0)
         except OSError as error:
             self.unlock()
+            if error.errno == errno.ELOOP:
+                raise TraefikUnusable(f"{self.path / 'lock'} is a link; remove it") from error
             raise TraefikUnusable(
                 f"the proxy's directory {self.path} can't be used: {error.strerror}. Make it "
                 f"writable for the Hub's user, with room on its disk, or set {_SETTING}."
             ) from error
+
+    def close_to_others(self) -> str:
+        """Take away what others may do in it, if nothing in it is meant for them.
+
+        Returns:
+            What to warn of if that can't be; empty if it is closed.
+        """
+        problem = openness(self.path)
+        if problem is None:
+            return ""
+        if problem.closable:
+            with suppress(OSError):
+                self.path.chmod(0o700)
+                return ""
+        return f"{problem.found}: {problem.mend}"
 
     def unlock(self) -> None:
         """Let others use the directory. Idempotent."""
@@ -89,6 +110,52 @@ class RunDir:
         made = secrets.token_hex(32)
         write_private(path, made + "\n")
         return made
+
+
+class Openness(NamedTuple):
+    """What others may do in a directory that should be private.
+
+    closable: whether it may be closed to them, for nothing in it is meant for them.
+    """
+
+    found: str
+    mend: str
+    closable: bool
+
+
+def openness(path: Path) -> Openness | None:
+    """What others may do in the Hub's directory; None if nothing.
+
+    Raises:
+        OSError: it can't be looked at.
+    """
+    status = path.stat()
+    another = f"choose another directory ({_SETTING})"
+    if status.st_uid not in (os.geteuid(), 0):
+        return Openness(
+            f"the proxy's directory {path} belongs to the user {status.st_uid}, who can replace "
+            "all that is in it, Traefik's configuration too",
+            f"chown it to the Hub's user, or {another}",
+            False,
+        )
+    if not status.st_mode & _OTHERS:
+        return None
+    may = "replace the files" if status.st_mode & stat.S_IWGRP else "see the names of files"
+    return Openness(
+        f"the proxy's directory {path} has mode {stat.S_IMODE(status.st_mode):04o}: others can "
+        f"{may} in it",
+        f"chmod 700 {path}, or {another}",
+        status.st_uid == os.geteuid() and _is_private_inside(path),
+    )
+
+
+def _is_private_inside(path: Path) -> bool:
+    """Whether others could not use what is in a directory, if they came into it."""
+    try:
+        with os.scandir(path) as entries:
+            return not any(entry.stat(follow_symlinks=False).st_mode & _OTHERS for entry in entries)
+    except OSError:
+        return False  # what can't be seen may be meant for others
 
 
 def write_private(path: Path, text: str, setting: str = _SETTING) -> None:

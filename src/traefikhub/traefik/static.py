@@ -11,10 +11,21 @@ from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
 from traefikhub.traefik.binary import Version
+from traefikhub.traefik.https import (
+    HttpsSettings,
+    redirecting_entry_point,
+    resolvers,
+    tls_of_entry_point,
+)
 
-__all__ = ["StaticSettings", "static_config"]
+__all__ = ["SERVERS_TRANSPORT", "StaticSettings", "static_config"]
 
 Config: TypeAlias = "dict[str, Config] | list[Config] | str | int | float | bool | None"
+
+# A server whose machine is gone never refuses: users wait as long for the error page, and that
+# long again if the Hub is gone with it.
+SERVERS_TRANSPORT: Final[dict[str, Config]] = {"forwardingTimeouts": {"dialTimeout": "10s"}}
+"""How Traefik reaches servers, unless their services name a transport of their own."""
 
 _ENCODED_CHARACTERS: Final = (
     "allowEncodedSlash",
@@ -33,7 +44,9 @@ class StaticSettings:
 
     address, api_address: ``host:port``, the host possibly empty for all interfaces.
     entry_point, api_entry_point: their names.
-    https: whether the users' entry point speaks TLS.
+    https: how users come by https; None if they don't.
+    http_address: as ``address``, for the port that leads to https; empty if there is none.
+    users_middlewares: what stands before every router of the users' entry point, by full names.
     providers: the store's fragment for ``providers``.
     sanitize_path: whether Traefik resolves dot segments and double slashes before routing.
     trusted_proxies: addresses and networks whose X-Forwarded headers are believed.
@@ -44,7 +57,7 @@ class StaticSettings:
 
     address: str
     entry_point: str
-    https: bool
+    https: HttpsSettings | None
     api_address: str
     api_entry_point: str
     providers: dict[str, Config] = field(default_factory=dict)
@@ -55,6 +68,8 @@ class StaticSettings:
     throttle: str = "0s"
     counts_requests: bool = False
     access_log: str = ""
+    http_address: str = ""
+    users_middlewares: Sequence[str] = ()
 
 
 def static_config(settings: StaticSettings, version: Version) -> dict[str, Config]:
@@ -64,9 +79,7 @@ def static_config(settings: StaticSettings, version: Version) -> dict[str, Confi
         "log": {"level": settings.log_level, "noColor": True},
         **_access_log(settings, version),
         "api": {"dashboard": True},
-        # A server whose machine is gone never refuses: users wait as long for the error page, and
-        # that long again if the Hub is gone with it.
-        "serversTransport": {"forwardingTimeouts": {"dialTimeout": "10s"}},
+        "serversTransport": {**SERVERS_TRANSPORT},
         **({"metrics": {"prometheus": dict(_COUNTERS)}} if settings.counts_requests else {}),
         "providers": {"providersThrottleDuration": settings.throttle, **settings.providers},
         "entryPoints": {
@@ -77,8 +90,31 @@ def static_config(settings: StaticSettings, version: Version) -> dict[str, Confi
                 # An empty table ends a Traefik before 3.7.9 at start.
                 **({"http": aliases} if (aliases := _aliases(version)) else {}),
             },
+            **_leading_to_https(settings, version),
         },
+        **_certificates(settings),
     }
+
+
+def redirect_entry_point(settings: StaticSettings) -> str:
+    """The name of the entry point that leads to https."""
+    taken = {settings.entry_point.lower(), settings.api_entry_point.lower()}
+    return "http" if "http" not in taken else "http-redirect"
+
+
+def _leading_to_https(settings: StaticSettings, version: Version) -> dict[str, Config]:
+    if not (settings.https and settings.http_address):
+        return {}
+    point = redirecting_entry_point(
+        settings.https, settings.http_address, settings.entry_point, _aliases(version)
+    )
+    return {redirect_entry_point(settings): point}
+
+
+def _certificates(settings: StaticSettings) -> dict[str, Config]:
+    if not (settings.https and settings.https.acme):
+        return {}
+    return {"certificatesResolvers": resolvers(settings.https.acme, redirect_entry_point(settings))}
 
 
 # As little as tells services apart: router labels would count each level of the tree, and each
@@ -113,14 +149,17 @@ def _users_entry_point(settings: StaticSettings, version: Version) -> dict[str, 
         "encodedCharacters": dict.fromkeys(_ENCODED_CHARACTERS, True),
         **_aliases(version),
     }
+    if settings.users_middlewares:
+        http["middlewares"] = [*settings.users_middlewares]
     if settings.https:
-        http["tls"] = {}
+        http["tls"] = tls_of_entry_point(settings.https)
     forwarded: dict[str, Config] = {}
     if settings.trusted_proxies:
         forwarded["forwardedHeaders"] = {"trustedIPs": [*settings.trusted_proxies]}
     return {
         "address": settings.address,
         **forwarded,
+        **({"http3": {}} if settings.https and settings.https.http3 else {}),
         # A read time-out cuts uploads short (the default at 60 s), a write time-out downloads.
         "transport": {
             "respondingTimeouts": {"readTimeout": "0s", "writeTimeout": "0s"},

@@ -1,0 +1,101 @@
+"""The admin's own certificate, as Traefik is given it: copies whose names change with it.
+
+A renewal replaces two files, one after the other; the copies are made when both fit.
+"""
+
+from __future__ import annotations
+
+import datetime
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from cryptography import x509
+
+from traefikhub.base import certificate_record
+from traefikhub.stores import Records
+from traefikhub.traefik import TraefikUnusable
+from traefikhub.traefik.checks import check_certificate
+from traefikhub.traefik.copies import keep_copies, remove_copies
+
+__all__ = ["Pair", "forget_others", "keep", "read_pair", "record_of", "stamp"]
+
+_SETTING: Final = "c.JupyterHub.ssl_cert"
+_DIRECTORY: Final = "certificate"
+_CERTIFICATE: Final = "certificate.pem"
+_KEY: Final = "private.key"
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """A certificate with its chain, and its key, as PEM.
+
+    expires: when the certificate ends.
+    """
+
+    certificate: str
+    key: str
+    expires: datetime.datetime
+
+
+def stamp(certificate: str, key: str) -> tuple[object, ...]:
+    """What changes when one of the files does; missing ones count as a change, too. Blocks."""
+
+    def of(file: str) -> object:
+        try:
+            found = Path(file).stat()
+        except (OSError, ValueError):
+            return None
+        return found.st_mtime_ns, found.st_size, found.st_ino
+
+    return of(certificate), of(key)
+
+
+def read_pair(certificate: str, key: str) -> Pair:
+    """The admin's certificate, if Traefik can serve it today. Blocks.
+
+    Raises:
+        TraefikUnusable: a file can't be read, they are no pair, are just being replaced, or the
+            certificate has expired.
+    """
+    before = stamp(certificate, key)
+    check_certificate(certificate, key)
+    try:
+        texts = Path(certificate).read_text(), Path(key).read_text()
+        leaf = x509.load_pem_x509_certificates(texts[0].encode())[0]
+    except (OSError, ValueError) as error:
+        raise TraefikUnusable(
+            f"{_SETTING} = {certificate!r} and its key can't be read: {error}"
+        ) from error
+    if stamp(certificate, key) != before:
+        raise TraefikUnusable(f"{_SETTING} = {certificate!r} was replaced while it was read")
+    expires = leaf.not_valid_after_utc
+    if expires <= datetime.datetime.now(datetime.timezone.utc):
+        raise TraefikUnusable(
+            f"{_SETTING} = {certificate!r} has expired, on {expires:%Y-%m-%d %H:%M} UTC, and "
+            "browsers refuse it; renew it"
+        )
+    return Pair(*texts, expires)
+
+
+def keep(pair: Pair, run_dir: Path) -> Path:
+    """Write the copies; the directory of both.
+
+    Raises:
+        TraefikUnusable: they can't be written.
+    """
+    return keep_copies(run_dir, _DIRECTORY, {_CERTIFICATE: pair.certificate, _KEY: pair.key})
+
+
+def record_of(directory: Path) -> Records:
+    """What tells Traefik of the copies."""
+    return certificate_record(str(directory / _CERTIFICATE), str(directory / _KEY))
+
+
+def forget_others(run_dir: Path, *but: Path | None) -> None:
+    """Remove the copies that no Traefik is told of any more.
+
+    Args:
+        but: what ``keep`` returned.
+    """
+    remove_copies(run_dir, _DIRECTORY, *but)

@@ -1,0 +1,1 @@
+"""What attackers send, through a real Traefik: docs/attacks.md says what became of each."""
