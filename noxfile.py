@@ -90,12 +90,15 @@ def conformance(session: nox.Session) -> None:
 
 @nox.session
 def browser(session: nox.Session) -> None:
-    """The dashboard in Debian's chromium; screenshots are in ``build/browser/``."""
+    """A Hub over https, and the dashboard, in Debian's chromium; screenshots are in
+    ``build/browser/``."""
     in_ci = bool(os.environ.get("CI"))
     if in_ci:
         session.env.setdefault("TRAEFIKHUB_REQUIRE_BROWSER", "1")
+        session.env.setdefault("TRAEFIKHUB_REQUIRE_STORES", "pebble")
     session.install(".[testing]", "jupyter-server", "pytest-timeout", "websocket-client>=1.7")
-    session.run("python", "tools/fetch_chromium.py", success_codes=[0] if in_ci else [0, 1])
+    for name in ("chromium", "pebble"):
+        session.run("python", f"tools/fetch_{name}.py", success_codes=[0] if in_ci else [0, 1])
     session.run("pytest", "tests/browser", *session.posargs)
 
 
