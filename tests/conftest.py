@@ -10,6 +10,7 @@ from typing import Any
 
 import psutil
 import pytest
+from hypothesis import settings
 
 from servers.stores import KEY_VALUE_STORES, KeyValueServer, key_value_server
 from support import Backend, free_port, hub_app
@@ -20,6 +21,10 @@ from wire import WireServers
 # Hubs that it starts: they would not end when they are told to.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+# How long an example takes says nothing where other programs run, too.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 
 @pytest.fixture(scope="session")

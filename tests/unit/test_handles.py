@@ -62,10 +62,10 @@ def test_one_that_is_gone(sleeper: subprocess.Popen[bytes], way: str) -> None:
         Stranger(sleeper.pid, birth)
 
 
-def test_births_differ_and_stay() -> None:
+def test_births_differ_and_stay(sleeper: subprocess.Popen[bytes]) -> None:
     births = [birth_of(os.getpid()) for _ in range(2)]
     assert births[0] == births[1] != ""
-    assert birth_of(os.getppid()) != births[0]
+    assert birth_of(sleeper.pid) != births[0]
 
 
 @pytest.mark.parametrize(
