@@ -631,5 +631,5 @@ def test_a_directory_that_is_open_to_others(check: Check, tmp_path: Path) -> Non
     (run_dir / "logo.svg").touch()
     (run_dir / "logo.svg").chmod(0o644)
     row = check().of("directories", "warning")
-    assert "mode 0755: others can see the names" in row["found"]
+    assert "mode 0755: others can read logo.svg" in row["found"]
     assert f"chmod 700 {run_dir}" in row["fix"]

@@ -63,7 +63,7 @@ def test_one_with_nothing_for_others_is_closed_to_them(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("before", "can"), [(0o755, "see the names of files"), (0o770, "replace the files")]
+    ("before", "can"), [(0o755, "read "), (0o770, "replace the files")]
 )
 def test_one_with_something_for_others_is_told_of(tmp_path: Path, before: int, can: str) -> None:
     (tmp_path / "page.html").write_text("")
@@ -165,6 +165,20 @@ def test_a_secret_is_made_once_and_kept_private(tmp_path: Path) -> None:
             assert run_dir.secret("api-password") == made
     finally:
         os.umask(old_mask)
+
+
+@pytest.mark.parametrize("mode", [0o644, 0o640, 0o620, 0o602])
+def test_a_secret_that_others_could_read_or_write_is_made_anew(tmp_path: Path, mode: int) -> None:
+    run_dir = RunDir(tmp_path)
+    kept = tmp_path / "api-password"
+    kept.write_text("restored\n")
+    kept.chmod(0o600)
+    assert run_dir.secret("api-password") == "restored"
+    kept.chmod(mode)
+    made = run_dir.secret("api-password")
+    assert made != "restored"
+    assert kept.stat().st_mode & 0o777 == 0o600
+    assert run_dir.secret("api-password") == made
 
 
 def test_an_empty_secret_is_made_anew(tmp_path: Path) -> None:

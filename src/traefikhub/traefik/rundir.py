@@ -98,11 +98,15 @@ class RunDir:
             os.close(lock)
 
     def secret(self, name: str) -> str:
-        """A random text of 256 bits, made once and kept in a file of this name."""
+        """A random text of 256 bits, made once and kept in a file of this name. One that others
+        could have read or written, as a backup may leave it, is not kept."""
         path = self.path / name
         try:
-            if kept := path.read_text().strip():
-                return kept
+            with path.open() as stream:
+                status = os.fstat(stream.fileno())
+                private = status.st_uid == os.geteuid() and not status.st_mode & _OTHERS
+                if private and (kept := stream.read().strip()):
+                    return kept
         except FileNotFoundError:
             pass
         except (OSError, UnicodeError) as error:
@@ -140,7 +144,12 @@ def openness(path: Path) -> Openness | None:
         )
     if not status.st_mode & _OTHERS:
         return None
-    may = "replace the files" if status.st_mode & stat.S_IWGRP else "see the names of files"
+    exposed = _readable_inside(path)
+    may = "see the names of files"
+    if status.st_mode & stat.S_IWGRP:
+        may = "replace the files"
+    elif exposed:
+        may = f"read {', '.join(exposed)}"
     return Openness(
         f"the proxy's directory {path} has mode {stat.S_IMODE(status.st_mode):04o}: others can "
         f"{may} in it",
@@ -156,6 +165,16 @@ def _is_private_inside(path: Path) -> bool:
             return not any(entry.stat(follow_symlinks=False).st_mode & _OTHERS for entry in entries)
     except OSError:
         return False  # what can't be seen may be meant for others
+
+
+def _readable_inside(path: Path) -> list[str]:
+    with suppress(OSError), os.scandir(path) as entries:
+        return sorted(
+            entry.name
+            for entry in entries
+            if entry.stat(follow_symlinks=False).st_mode & (stat.S_IRGRP | stat.S_IROTH)
+        )
+    return []
 
 
 def write_private(path: Path, text: str, setting: str = _SETTING) -> None:
