@@ -63,7 +63,7 @@ def test_one_with_nothing_for_others_is_closed_to_them(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("before", "can"), [(0o755, "read "), (0o770, "replace the files")]
+    ("before", "can"), [(0o755, "read page.html"), (0o770, "replace the files")]
 )
 def test_one_with_something_for_others_is_told_of(tmp_path: Path, before: int, can: str) -> None:
     (tmp_path / "page.html").write_text("")
