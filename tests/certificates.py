@@ -14,15 +14,21 @@ __all__ = ["write_certificate"]
 
 
 def write_certificate(
-    directory: Path, days: int, *names: str, what: str = "both"
+    directory: Path,
+    days: int,
+    *names: str,
+    what: str = "both",
+    begins: int = -400,
+    curve: ec.EllipticCurve | None = None,
 ) -> tuple[Path, Path]:
     """Files ``cert.pem`` and ``key.pem``, self-signed, that end in so many days and an hour.
 
     Args:
         names: the hosts it is for; ``example.org`` if none.
         what: ``cert`` or ``key`` to write that one only.
+        begins: in how many days it is valid first.
     """
-    key = ec.generate_private_key(ec.SECP256R1())
+    key = ec.generate_private_key(curve or ec.SECP256R1())
     names = names or ("example.org",)
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, names[0])])
     now = datetime.datetime.now(datetime.timezone.utc)
@@ -32,7 +38,7 @@ def write_certificate(
         .issuer_name(name)
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(days=400))
+        .not_valid_before(now + datetime.timedelta(days=begins))
         .not_valid_after(now + datetime.timedelta(days=days, hours=1))
         .add_extension(x509.SubjectAlternativeName(list(map(x509.DNSName, names))), critical=False)
         .sign(key, hashes.SHA256())

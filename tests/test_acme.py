@@ -21,7 +21,7 @@ from servers.pebble import Pebble
 from support import Backend, free_port, hub_app, wait_until
 from traefikhub import TraefikProxy
 from traefikhub.metrics import metrics_of_hub
-from traefikhub.session import _certificate_watch
+from traefikhub.session import _certificate_sources, _certificate_watch
 from traefikhub.traefik import TraefikUnusable
 
 pytestmark = pytest.mark.anyio
@@ -148,7 +148,7 @@ async def test_an_authority_that_refuses(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     monkeypatch.setattr(_certificate_watch, "_LOOK_SECONDS", 0.1)
-    monkeypatch.setattr(_certificate_watch, "_PATIENCE_SECONDS", 3.0)
+    monkeypatch.setattr(_certificate_sources, "_PATIENCE_SECONDS", 3.0)
     with site.authority(refuses=NAME) as pebble:
         proxy = await started(make_proxy(**site.options(pebble)), backend("hub").url)
 
@@ -222,6 +222,72 @@ async def test_the_staging_servers_certificate_is_not_shown_for_the_real_ones(
     assert len([name for name in kept if kept[name].get("Certificates")]) == 1
 
 
+async def test_a_name_that_is_added_and_refused_is_told_of(
+    make_proxy: MakeProxy,
+    backend: MakeBackend,
+    site: Site,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(_certificate_watch, "_LOOK_SECONDS", 0.1)
+    monkeypatch.setattr(_certificate_sources, "_PATIENCE_SECONDS", 3.0)
+    caplog.set_level("INFO")
+    other = "other.example.test"
+    with site.authority(refuses="refused.example.test") as pebble:
+        proxy = make_proxy(**site.options(pebble, acme_domains=[NAME, other]))
+        await started(proxy, backend("hub").url)
+        root = await in_thread(pebble.root)
+        await in_thread(wait_until, lambda: site.shown(root), "the certificate")
+        await proxy.stop()
+
+        def told(what: str) -> list[str]:
+            return [text for text in caplog.messages if what in text]
+
+        # The same names in another order are no others.
+        caplog.clear()
+        proxy.acme_domains = [other, NAME]
+        await proxy.start()
+        await in_thread(wait_until, lambda: told("has the certificate for"), "what it has")
+        await proxy.stop()
+        caplog.clear()
+        proxy.acme_domains = [NAME, "refused.example.test"]
+        await proxy.start()
+        warning = await in_thread(wait_until, lambda: told("no certificate for"), "a warning")
+        assert "no certificate for refused.example.test from" in warning[0]
+        assert not told("has the certificate for")
+
+
+async def test_one_that_lives_for_days_only_is_no_reason_to_warn(
+    make_proxy: MakeProxy,
+    backend: MakeBackend,
+    site: Site,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(_certificate_watch, "_LOOK_SECONDS", 0.1)
+    caplog.set_level("INFO")
+    with site.authority(days=7) as pebble:
+        resolver = {"acme": {"certificatesDuration": 168}}
+        more = {"certificatesResolvers": {pebble.resolver_name: resolver}}
+        proxy = make_proxy(**site.options(pebble, extra_static_config=more))
+        await started(proxy, backend("hub").url)
+
+        def told() -> bool:
+            return any("has the certificate for" in text for text in caplog.messages)
+
+        await in_thread(wait_until, told, "what it has")
+        assert not [text for text in caplog.messages if "expires" in text]
+
+
+@pytest.mark.parametrize("text", ["{broken", "[]"])
+async def test_a_storage_that_traefik_could_not_read(make_proxy: MakeProxy, text: str) -> None:
+    proxy = make_proxy(**REAL)
+    Path(proxy.run_dir).mkdir(mode=0o700)
+    (Path(proxy.run_dir) / "acme.json").write_text(text)
+    with pytest.raises(TraefikUnusable, match=r"c\.TraefikProxy\.acme_storage.*backup"):
+        await proxy.start()
+
+
 REAL = {"acme_domains": [NAME], "public_url": "http://127.0.0.1:8443"}
 
 
@@ -274,6 +340,8 @@ async def test_one_line_is_enough(make_proxy: MakeProxy) -> None:
     proxy = made()
     assert (proxy.public_url, proxy.http_port) == ("https://:443/base/", 80)
     assert proxy.traefik_entrypoint == "https"
-    # What the admin says of the address counts.
+    proxy = made(ip="127.0.0.1")
+    assert proxy.public_url == "https://:443/base/"
+    # What the admin says of the port counts.
     proxy = made(bind_url="https://:8000")
     assert (proxy.public_url, proxy.http_port) == ("https://:8000/base/", 0)

@@ -633,3 +633,36 @@ def test_a_directory_that_is_open_to_others(check: Check, tmp_path: Path) -> Non
     row = check().of("directories", "warning")
     assert "mode 0755: others can read logo.svg" in row["found"]
     assert f"chmod 700 {run_dir}" in row["fix"]
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ("c.TraefikProxy.hsts_seconds = 300", "c.TraefikProxy.hsts_seconds has no effect"),
+        ("c.TraefikProxy.acme_ca_server = 'staging'", "without c.TraefikProxy.acme_domains"),
+        ("c.JupyterHub.bind_url = 'https://127.0.0.1:1234'", "there is no certificate"),
+        ("c.TraefikProxy.traefik_api_url = 'http://0.0.0.0:1235'", "over plain http"),
+    ],
+)
+def test_what_was_meant_to_be_safe_and_is_not(check: Check, more: str, said: str) -> None:
+    found = check(f"{more}\n")
+    texts = [row["found"] for row in found.rows["options"] if row["status"] == "warning"]
+    assert len(texts) == 1
+    assert said in texts[0]
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ("", "asks hub.example.org on port 443"),
+        (
+            "c.JupyterHub.subdomain_host = 'https://hub.example.org'\n",
+            "not for hub.example.org and *.hub.example.org",
+        ),
+    ],
+    ids=["port", "subdomains"],
+)
+def test_a_certificate_that_will_not_come_or_not_do(check: Check, more: str, said: str) -> None:
+    found = check(f"c.TraefikProxy.acme_domains = ['hub.example.org']\n{more}")
+    assert found.faults == []
+    assert said in found.of("certificate", "warning")["found"]

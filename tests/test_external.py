@@ -14,13 +14,16 @@ from urllib.parse import urlsplit
 
 import anyio
 import pytest
+import requests
 from traitlets.config import Config
 
+from certificates import write_certificate
 from conftest import MakeProxy
 from support import Backend, ask, run_traefik
 from traefikhub import TraefikProxy
+from traefikhub.session import external_static
 from traefikhub.testing import Certificates
-from traefikhub.traefik import ApiRejected, NotLive, TraefikUnusable
+from traefikhub.traefik import ApiRejected, NotLive, TraefikUnusable, Version
 
 pytestmark = pytest.mark.anyio
 
@@ -219,3 +222,36 @@ async def test_an_api_over_https_is_believed_by_its_authority_only(
     for file in ("/nope.pem", made.server_key):
         with pytest.raises(TraefikUnusable, match=r"c\.TraefikProxy\.traefik_api_ca"):
             await make_proxy(**options, traefik_api_ca=file).get_all_routes()
+
+
+async def test_hsts_that_is_given_up_costs_no_page(
+    make_proxy: MakeProxy, tmp_path: Path, backend: Callable[[str], Backend]
+) -> None:
+    """That Traefik's entry point still names the middleware."""
+    certificate, key = write_certificate(tmp_path, 90)
+    url = make_proxy().public_url.replace("http:", "https:")
+    options = {
+        "should_start": False,
+        "public_url": url,
+        "ssl_cert": str(certificate),
+        "ssl_key": str(key),
+    }
+    first = make_proxy(**options, hsts_seconds=300)
+    static = external_static(first.session_settings(), Version(3, 7, 15))
+    (tmp_path / "run").mkdir(mode=0o700)
+    static["providers"] = {"file": {"directory": str(tmp_path / "run"), "watch": True}}
+
+    def page() -> tuple[int, str]:
+        with requests.Session() as session:
+            session.trust_env, session.verify = False, False
+            with pytest.warns(match="Unverified HTTPS"):
+                answer = session.get(f"{url}/", timeout=10)
+        return answer.status_code, answer.headers.get("Strict-Transport-Security", "")
+
+    with run_traefik(tmp_path, static):
+        await first.add_route("/", backend("hub").url, {})
+        assert await anyio.to_thread.run_sync(page) == (200, "max-age=300")
+        await first.stop()
+        second = make_proxy(**options)
+        await second.add_route("/", backend("hub").url, {})
+        assert await anyio.to_thread.run_sync(page) == (200, "")

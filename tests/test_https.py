@@ -21,6 +21,7 @@ from aioquic.h3.connection import H3_ALPN, H3Connection
 from aioquic.h3.events import DataReceived, HeadersReceived
 from aioquic.quic.configuration import QuicConfiguration
 from aioquic.quic.events import QuicEvent
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from certificates import write_certificate
 from conftest import MakeProxy
@@ -148,12 +149,14 @@ async def test_the_key_is_nowhere_for_others_to_read(
 @pytest.mark.parametrize(
     ("break_it", "words"),
     [
+        (lambda at: write_certificate(at, 90, begins=3), ("ssl_cert", "begins to be valid")),
+        (lambda at: write_certificate(at, 90, curve=ec.SECP256K1()), ("ssl_cert", "P-256")),
         (lambda at: write_certificate(at, -1), ("ssl_cert", "expired", "renew")),
         (lambda at: write_certificate(at, 90, what="key"), ("ssl_cert", "ssl_key", "no certif")),
         (lambda at: (at / "cert.pem").write_text("x"), ("ssl_cert", "PEM")),
         (lambda at: (at / "key.pem").unlink(), ("ssl_key", "No such file")),
     ],
-    ids=["expired", "wrong-key", "no-certificate", "missing"],
+    ids=["not-yet", "odd-key", "expired", "wrong-key", "no-certificate", "missing"],
 )
 async def test_a_certificate_that_will_not_do(
     make_secure: MakeProxy,
@@ -330,6 +333,29 @@ async def test_http3_where_it_was_asked_for(make_secure: MakeProxy, backend: Mak
     await proxy.start()
     answer = await in_thread(over_https, f"{proxy.public_url}/hub/")
     assert "Alt-Svc" not in answer.headers
+
+
+async def test_http3_on_a_port_that_is_taken(make_secure: MakeProxy) -> None:
+    proxy = make_secure(http3=True)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
+        other.bind(("127.0.0.1", port_of(proxy)))
+        with pytest.raises(TraefikUnusable, match=r"c\.TraefikProxy\.http3.*taken"):
+            await proxy.start()
+
+
+async def test_http3_when_a_traefik_makes_room(
+    make_secure: MakeProxy, backend: MakeBackend
+) -> None:
+    """One that drains keeps the port of UDP; the next one must come up all the same."""
+    app = hub_app(cleanup_proxy=False)
+    first = await started(make_secure(http3=True, app=app), backend("hub").url)
+    with await in_thread(line_to, first) as kept:
+        kept.sendall(b"GET / HTTP/1.1\r\nHost: example.org\r\n\r\n")
+        await first.stop()
+        second = make_secure(http3=True, traefik_log_level="INFO")
+        await second.start()
+        status, _ = await over_http3(port_of(second), "/")
+        assert status == 200
 
 
 async def over_http3(port: int, path: str) -> tuple[int, bytes]:

@@ -79,11 +79,11 @@ def certificate_record(certificate: str, key: str) -> Records:
 def https_records(https: HttpsSettings) -> Records:
     """Which TLS users may come with, and what browsers shall remember of it."""
     records: dict[Key, Document] = {Key("tls/options", "default"): _tls_options(https.profile)}
-    if https.hsts_seconds:
-        headers: dict[str, Document] = {"stsSeconds": https.hsts_seconds}
-        if https.hsts_include_subdomains:
-            headers["stsIncludeSubdomains"] = True
-        records[HSTS_KEY] = {"headers": headers}
+    # Also if nothing is said: where the entry point names it, every page would be a 404 without.
+    headers: dict[str, Document] = {"stsSeconds": https.hsts_seconds}
+    if https.hsts_include_subdomains:
+        headers["stsIncludeSubdomains"] = True
+    records[HSTS_KEY] = {"headers": headers}
     return records
 
 

@@ -11,8 +11,16 @@ from traefikhub.traefik.https import CA_SERVERS, CHALLENGES, AcmeSettings, Https
 
 __all__ = ["HttpsOptions"]
 
-_ADDRESS: Final = ("bind_url", "ip", "port")
-"""Any of these in ``c.JupyterHub`` says where the Hub is to be reached."""
+_PORT: Final = ("bind_url", "port")
+"""Either of these in ``c.JupyterHub`` says on which port the Hub is to be reached."""
+
+_NEED_HTTPS: Final = ("tls_profile", "http3", "hsts_seconds", "hsts_include_subdomains")
+_NEED_DOMAINS: Final = (
+    "acme_ca_server",
+    "acme_challenge",
+    "acme_ca_certificates",
+    "acme_storage",
+)
 
 
 class HttpsOptions(HasTraits):
@@ -115,11 +123,12 @@ class HttpsOptions(HasTraits):
         if not self.acme_domains:
             return
         url = urlsplit(str(self.public_url))  # type: ignore[has-type]
-        if app is None or any(name in app.config.get("JupyterHub", {}) for name in _ADDRESS):
+        if app is None or any(name in app.config.get("JupyterHub", {}) for name in _PORT):
             # Without ssl_cert, JupyterHub makes http of an https bind_url.
             self.public_url = url._replace(scheme="https").geturl()
         else:
-            self.public_url = f"https://:443{url.path}"
+            host, _, _ = url.netloc.rpartition(":")
+            self.public_url = f"https://{host}:443{url.path}"
 
     def https_settings(self, *, certificate: bool, url: str) -> HttpsSettings | None:
         """How users come by https; None if they don't.
@@ -140,6 +149,33 @@ class HttpsOptions(HasTraits):
             http3=self.http3,
             acme=acme,
         )
+
+    def https_warnings(self, https: HttpsSettings | None) -> list[str]:
+        """What was asked for, and will not be."""
+        own = self.config.get("TraefikProxy", {})  # type: ignore[attr-defined]
+        texts = []
+        if https is None:
+            texts += [
+                f"c.TraefikProxy.{name} has no effect: users come by http. Set "
+                "c.JupyterHub.ssl_cert and ssl_key, or c.TraefikProxy.acme_domains"
+                for name in _NEED_HTTPS
+                if name in own
+            ]
+        if https is None or https.acme is None:
+            texts += [
+                f"c.TraefikProxy.{name} has no effect without c.TraefikProxy.acme_domains"
+                for name in _NEED_DOMAINS
+                if name in own
+            ]
+        app: Any = self.app  # type: ignore[attr-defined]
+        asked = str(app.config.get("JupyterHub", {}).get("bind_url", "")) if app else ""
+        if https is None and asked.lower().startswith("https:"):
+            texts.append(
+                f"c.JupyterHub.bind_url = {asked!r}, but there is no certificate: JupyterHub makes "
+                "http of it, and users come by http. Set c.JupyterHub.ssl_cert and ssl_key, or "
+                "c.TraefikProxy.acme_domains"
+            )
+        return texts
 
     def _acme(self) -> AcmeSettings | None:
         if not (self.acme_domains or self.acme_email or self.acme_dns_provider):

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, AsyncExitStack, nullcontext
 from textwrap import indent
 from typing import Any
+from urllib.parse import urlsplit
 
 import anyio
 from jupyterhub.proxy import Proxy
@@ -35,7 +36,13 @@ from traefikhub.old_options import (
     unused_store_warnings,
 )
 from traefikhub.rules import parse_routespec
-from traefikhub.session import ProxySession, SessionSettings, connect_external, start_traefik
+from traefikhub.session import (
+    ProxySession,
+    SessionSettings,
+    connect_external,
+    is_loopback,
+    start_traefik,
+)
 from traefikhub.stores import (
     RouteStore,
     check_document,
@@ -335,6 +342,8 @@ class TraefikProxy(HttpsOptions, Proxy):  # type: ignore[misc]
         for text in (
             *old_option_warnings(self.config, self.trait_names(config=True)),
             *unused_store_warnings(self.config, store_class, installed_stores()),
+            *self.https_warnings(self._https),
+            *_of_the_api(self.traefik_api_url),
             *misspelt_sections(
                 self.config, {"TraefikProxy", store_class.__name__}, _names_below(Configurable)
             ),
@@ -507,6 +516,16 @@ class TraefikProxy(HttpsOptions, Proxy):  # type: ignore[misc]
         """
         await (await self._ready()).writer.check()
         await super().check_routes(user_dict, service_dict, await self.get_all_routes())
+
+
+def _of_the_api(url: str) -> Iterator[str]:
+    parts = urlsplit(url)
+    if parts.scheme == "http" and not is_loopback(parts.hostname or ""):
+        yield (
+            f"c.TraefikProxy.traefik_api_url = {url!r} is asked over plain http, on the network: "
+            "whoever is between sees the password. Set it to loopback, or to https with "
+            "c.TraefikProxy.traefik_api_ca"
+        )
 
 
 def _names_below(cls: type) -> set[str]:

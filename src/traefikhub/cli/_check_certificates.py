@@ -7,6 +7,7 @@ import ipaddress
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final, NamedTuple
+from urllib.parse import urlsplit
 
 from cryptography import x509
 
@@ -15,16 +16,15 @@ from traefikhub.cli._findings import Finding, fault, fine, skipped, warning
 from traefikhub.session import SessionSettings, read_internal_ssl
 from traefikhub.stores import Records
 from traefikhub.traefik import TraefikUnusable
-from traefikhub.traefik.acme import expiry_of
+from traefikhub.traefik.acme import covers, held_for, storage_of
 from traefikhub.traefik.checks import check_certificate
 from traefikhub.traefik.https import AcmeSettings
+from traefikhub.traefik.https_checks import explain_ports
 from traefikhub.traefik.rundir import RunDir
 
 __all__ = ["look_at_certificates", "look_at_default", "look_at_internal", "names_of"]
 
-_WARN_DAYS: Final = 30
-_RENEWED_DAYS: Final = 14
-"""Traefik renews one of 90 days 30 before its end."""
+_WARN_BEFORE: Final = datetime.timedelta(days=30)
 _OWN: Final = "c.JupyterHub.ssl_cert"
 
 
@@ -64,7 +64,7 @@ def look_at_certificates(
     if found:
         return found
     if settings.acme:
-        return [_from_authority(settings, settings.acme, now)]
+        return [_from_authority(settings, settings.acme, host, now)]
     if not settings.https:
         return [fine("certificate", "none is needed: users come by http")]
     if "certificatesResolvers" in settings.extra_static_config or not settings.starts_traefik:
@@ -79,19 +79,37 @@ def look_at_certificates(
 
 
 def _from_authority(
-    settings: SessionSettings, acme: AcmeSettings, now: datetime.datetime
+    settings: SessionSettings, acme: AcmeSettings, host: str, now: datetime.datetime
 ) -> Finding:
     """What Traefik has got by itself."""
     about = f"for {', '.join(acme.domains)} from {acme.ca_server} ({acme.challenge})"
-    expires = expiry_of(acme, RunDir(settings.run_dir).path / acme.storage)
-    if expires is None:
-        return fine("certificate", f"Traefik will get one {about}")
-    days = (expires - now).days
-    text = f"Traefik has one {about}, valid until {expires:%Y-%m-%d} ({days} days)"
-    if days >= _RENEWED_DAYS:
-        return fine("certificate", text)
-    mend = f"Traefik should have renewed it: see {settings.run_dir}/traefik.log"
-    return (fault if days < 0 else warning)("certificate", text, mend)
+    path = storage_of(acme, RunDir(settings.run_dir).path)
+    held = held_for(acme, path)
+    if held is None and path.exists():
+        return fault(
+            "certificate",
+            f"{path} is not what Traefik writes (c.TraefikProxy.acme_storage)",
+            "restore it from a backup, or remove it; then a new certificate is asked for",
+        )
+    if held and held.expires and held.warn_at and held.warn_at <= now:
+        ends = f"ends on {held.expires:%Y-%m-%d}, and Traefik should have renewed it"
+        mend = f"see {settings.run_dir}/traefik.log"
+        status = fault if held.expires <= now else warning
+        return status("certificate", f"the one {about} {ends}", mend)
+    if host and not (covers(acme.domains, host) and covers(acme.domains, f"name.{host}")):
+        return warning(
+            "certificate",
+            f"{about}; but not for {host} and *.{host} (c.JupyterHub.subdomain_host)",
+            f"set c.TraefikProxy.acme_domains = ['{host}', '*.{host}']",
+        )
+    https = int(urlsplit(settings.public_url).port or 443)
+    if told := explain_ports(acme, https_port=https, http_port=settings.http_port):
+        return warning("certificate", f"{about}: {told}", "none is needed if it does")
+    if held and held.expires and not held.missing:
+        days = (held.expires - now).days
+        until = f"{held.expires:%Y-%m-%d} ({days} days)"
+        return fine("certificate", f"Traefik has one {about}, valid until {until}")
+    return fine("certificate", f"Traefik will get one {about}")
 
 
 def look_at_default(records: Records, now: datetime.datetime) -> Finding | None:
@@ -127,7 +145,8 @@ def look_at_internal(
         return fault(check, error, "mend what it names, as the Hub's user")
     days = _days_left(leaf, now)
     about = f"{files.certificate}: {_until(leaf, days)}"
-    if days < _WARN_DAYS:
+    lives = leaf.not_valid_after_utc - leaf.not_valid_before_utc
+    if leaf.not_valid_after_utc - now < min(_WARN_BEFORE, lives / 3):
         return warning(
             check,
             about,
@@ -180,7 +199,8 @@ def _look(pair: _Pair, host: str, now: datetime.datetime) -> Finding:
         )
     if leaf.not_valid_after_utc <= now:
         return fault("certificate", about, f"browsers refuse it: {_renew(pair)}")
-    if days < _WARN_DAYS:
+    lives = leaf.not_valid_after_utc - leaf.not_valid_before_utc
+    if leaf.not_valid_after_utc - now < min(_WARN_BEFORE, lives / 3):
         return warning("certificate", about, _renew(pair))
     if host and not (_covers(names, host) and _covers(names, f"name.{host}")):
         return warning(
@@ -193,7 +213,7 @@ def _look(pair: _Pair, host: str, now: datetime.datetime) -> Finding:
 
 def _renew(pair: _Pair) -> str:
     if pair.setting == _OWN:
-        return "renew it; a Hub that runs takes the new files without a restart"
+        return "renew it; a Traefik that the Hub started takes the new files without a restart"
     return "renew it, and restart the Hub"
 
 
@@ -224,14 +244,11 @@ def names_of(certificate: x509.Certificate) -> list[str]:
 
 
 def _covers(names: list[str], host: str) -> bool:
-    host = host.lower()
     try:
         ipaddress.ip_address(host)
-        return host in names
+        return host.lower() in names
     except ValueError:
-        pass
-    wild = f"*.{host.partition('.')[2]}"
-    return bool({host, wild} & {name.lower() for name in names})
+        return covers(names, host)
 
 
 def _days_left(certificate: x509.Certificate, now: datetime.datetime) -> int:

@@ -112,12 +112,14 @@ async def look_at_ports(settings: SessionSettings, standing: Standing) -> list[F
         program = await in_thread(find_traefik, settings.traefik_command)
     found = []
     for listener in both:
-        check = f"port {listener.port}"
+        udp = listener.protocol == "udp"
+        check = f"port {listener.port}{'/udp' if udp else ''}"
         try:
             await in_thread(listener.require_free, standing.ports, program)
         except TraefikError as error:
             mend = (
-                f"stop what listens there, or set {listener.setting} to another port"
+                f"stop what listens there, or set {listener.setting} "
+                f"{'= False' if udp else 'to another port'}"
                 if "is taken" in str(error)
                 else f"set {listener.setting} to where this machine, and this user, may listen"
             )

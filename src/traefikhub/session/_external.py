@@ -7,6 +7,7 @@ from contextlib import AsyncExitStack
 
 from traefikhub.error_pages import HubPages, leads_to_pages
 from traefikhub.session._activity import watch_external
+from traefikhub.session._certificate_sources import FilesOfOthers
 from traefikhub.session._internal_ssl import read_internal_ssl
 from traefikhub.session._parts import (
     API_SETTING,
@@ -20,6 +21,7 @@ from traefikhub.session._parts import (
     pages_for,
     run_writer,
     served_generation,
+    watch_certificate,
 )
 from traefikhub.session._plan import EXTERNAL_OPTION_CHECKS
 from traefikhub.session._records import base_records, own_transport
@@ -78,6 +80,9 @@ async def connect_external(settings: SessionSettings, stack: AsyncExitStack) -> 
         writer = await begin(possible, served)
     await writer.wait_live()
     run_writer(settings, writer, stack)
+    if settings.ssl_cert and sets_up:
+        files = FilesOfOthers(settings.ssl_cert, settings.ssl_key)
+        watch_certificate(files, settings, stack)
     watch = None
     if settings.last_activity:
         watch = await watch_external(settings, credentials, writer)

@@ -13,6 +13,7 @@ from traefikhub.session._static import own_static
 from traefikhub.stores import Document
 from traefikhub.table import merge
 from traefikhub.traefik import Version
+from traefikhub.traefik.https import HttpsSettings
 
 __all__ = ["external_static", "is_loopback"]
 
@@ -26,6 +27,8 @@ def external_static(settings: SessionSettings, version: Version) -> dict[str, Do
     Raises:
         TraefikUnusable: where it is to listen can't be told.
     """
+    if settings.acme and not settings.starts_traefik:  # which the Hub refuses
+        settings = replace(settings, https=replace(settings.https or HttpsSettings(), acme=None))
     found = listeners(settings)
     users, api = found[:2]
     host, _, port = api.address.rpartition(":")

@@ -13,7 +13,7 @@ from traefikhub.metrics import metrics_of_hub
 from traefikhub.session import _certificate, _internal_ssl
 from traefikhub.session._activity import save_activity, watch_local
 from traefikhub.session._certificate import record_of
-from traefikhub.session._certificate_watch import CertificateWatch, source_of
+from traefikhub.session._certificate_sources import FromAuthority, FromFiles
 from traefikhub.session._parts import (
     POLLING_USER,
     ProxySession,
@@ -23,6 +23,7 @@ from traefikhub.session._parts import (
     pages_for,
     run_writer,
     served_generation,
+    watch_certificate,
 )
 from traefikhub.session._plan import make_plan
 from traefikhub.session._process import (
@@ -164,10 +165,12 @@ async def start_traefik(settings: SessionSettings, stack: AsyncExitStack) -> Pro
     supervisor.watch()
     metrics_of_hub().show_traefik(supervisor.state)
     run_writer(settings, writer, stack)
-    if source := source_of(settings, run_dir.path, plan.pair, copies, writer.rebase):
-        certificates = CertificateWatch(source, settings.log)
-        certificates.run()
-        stack.push_async_callback(certificates.aclose)
+    if plan.pair and copies:
+        watch_certificate(
+            FromFiles(settings, run_dir.path, plan.pair, copies, writer.rebase), settings, stack
+        )
+    elif settings.acme:
+        watch_certificate(FromAuthority(settings, settings.acme, run_dir.path), settings, stack)
     return ProxySession(
         writer,
         watch,

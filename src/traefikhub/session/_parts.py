@@ -9,6 +9,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from functools import partial
 from typing import Final
+from urllib.parse import urlsplit
 
 from traefikhub.activity_watch import ActivityWatch
 from traefikhub.base import extra_records, without_rule
@@ -16,6 +17,8 @@ from traefikhub.error_pages import ERROR_PAGES_SINCE, HubPages, root_routers
 from traefikhub.internal_ssl import TRANSPORT_KEY
 from traefikhub.rules import parse_routespec
 from traefikhub.self_check import SelfCheck
+from traefikhub.session._certificate_sources import Source
+from traefikhub.session._certificate_watch import CertificateWatch
 from traefikhub.session._settings import SessionSettings
 from traefikhub.stores import GENERATION_HEADER, GENERATION_MARKER, Records, Snapshot, StoreCorrupt
 from traefikhub.table import INHERITED, Route, Table
@@ -38,6 +41,7 @@ __all__ = [
     "run_writer",
     "served_generation",
     "tls_of",
+    "watch_certificate",
 ]
 
 API_SETTING: Final = "c.TraefikProxy.traefik_api_url"
@@ -96,7 +100,7 @@ def api_client(
 
 def tls_of(settings: SessionSettings) -> ssl.SSLContext | None:
     """How to verify an https API; None for plain http."""
-    if not settings.api_url.startswith("https:"):
+    if urlsplit(settings.api_url).scheme != "https":
         return None
     tls = ssl.create_default_context(cafile=settings.api_ca or None)
     if not settings.api_validate_cert:
@@ -211,3 +215,10 @@ def run_writer(settings: SessionSettings, writer: RouteWriter, stack: AsyncExitS
         check = SelfCheck(writer, settings.log, settings.store_check_interval)
         check.run()
         stack.push_async_callback(check.aclose)
+
+
+def watch_certificate(source: Source, settings: SessionSettings, stack: AsyncExitStack) -> None:
+    """Look after the certificate that users see, until the stack is closed."""
+    watch = CertificateWatch(source, settings.log)
+    watch.run()
+    stack.push_async_callback(watch.aclose)

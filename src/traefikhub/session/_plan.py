@@ -51,6 +51,7 @@ __all__ = [
 
 _USERS_SETTING: Final = "c.JupyterHub.bind_url"
 _HTTP_SETTING: Final = "c.TraefikProxy.http_port"
+_HTTP3_SETTING: Final = "c.TraefikProxy.http3"
 _EXTRA: Final = "c.TraefikProxy.extra_static_config"
 _ADDRESS: Final = re.compile(r".*:[1-9][0-9]*")
 
@@ -88,10 +89,12 @@ class Listener(NamedTuple):
 
     address: ``host:port``, the host empty for every interface.
     setting: the option that says so.
+    protocol: ``tcp``, or ``udp`` for HTTP/3.
     """
 
     address: str
     setting: str
+    protocol: str = "tcp"
 
     @property
     def port(self) -> int:
@@ -109,7 +112,7 @@ class Listener(NamedTuple):
             TraefikUnusable: it is.
         """
         if self.port not in but:
-            require_free(self.address, self.setting, program)
+            require_free(self.address, self.setting, program, self.protocol)
 
 
 class Program(NamedTuple):
@@ -206,6 +209,8 @@ def listeners(settings: SessionSettings) -> tuple[Listener, ...]:
     found += (*_of_the_admins(settings),)
     for one, other in combinations(found, 2):
         require_apart(one.address, one.setting, other.address, other.setting)
+    if settings.https and settings.https.http3:
+        found += (Listener(users.address, _HTTP3_SETTING, "udp"),)
     return found
 
 

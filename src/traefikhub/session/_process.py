@@ -13,6 +13,7 @@ from traefikhub.session._plan import Plan
 from traefikhub.session._settings import SessionSettings
 from traefikhub.threads import in_thread
 from traefikhub.traefik import TraefikError, TraefikExited, TraefikKilled, TraefikProcess
+from traefikhub.traefik.acme import require_storage, storage_of
 from traefikhub.traefik.adoption import Leftovers, find_leftovers, is_well, make_room
 from traefikhub.traefik.api import Sign, sign_of_life
 from traefikhub.traefik.rundir import RunDir, require_appendable
@@ -50,9 +51,7 @@ async def take_run_dir(
         path = run_dir.path / settings.access_log
         await in_thread(require_appendable, path, "c.TraefikProxy.access_log")
     if settings.acme:
-        path = run_dir.path / settings.acme.storage
-        await in_thread(require_appendable, path, "c.TraefikProxy.acme_storage")
-        await in_thread(path.chmod, 0o600)  # Traefik refuses one that others can read
+        await in_thread(require_storage, storage_of(settings.acme, run_dir.path))
     return run_dir, leftovers
 
 

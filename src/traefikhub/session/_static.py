@@ -14,6 +14,7 @@ from traefikhub.session._settings import SessionSettings
 from traefikhub.stores import Document
 from traefikhub.table import merge
 from traefikhub.traefik import StaticSettings, TraefikUnusable, Version, static_config
+from traefikhub.traefik.acme import storage_of
 from traefikhub.traefik.https import AcmeSettings
 
 __all__ = [
@@ -77,7 +78,7 @@ def _placed(acme: AcmeSettings, run_dir: Path) -> AcmeSettings:
     """With names of files that hold wherever Traefik is started."""
     return replace(
         acme,
-        storage=str(run_dir / acme.storage),
+        storage=str(storage_of(acme, run_dir)),
         ca_certificates=tuple(str(Path(file).absolute()) for file in acme.ca_certificates),
     )
 

@@ -1,6 +1,6 @@
-"""The certificate that Traefik shows where no other fits.
+"""The certificate that Traefik shows where no other fits, and when one is about to end.
 
-Without one, Traefik makes a new RSA key at every reload: 67 ms instead of 3 ms at one route.
+Without the first, Traefik makes a new RSA key at every reload: 67 ms instead of 3 ms at one route.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-__all__ = ["make_default_certificate", "still_good"]
+__all__ = ["make_default_certificate", "still_good", "warn_before"]
 
 _NAME: Final = "TRAEFIKHUB DEFAULT CERT"
 _VALID: Final = datetime.timedelta(days=3650)
@@ -41,6 +41,19 @@ def make_default_certificate() -> tuple[str, str]:
         serialization.NoEncryption(),
     )
     return certificate.public_bytes(serialization.Encoding.PEM).decode(), key_text.decode()
+
+
+_WARN_BEFORE: Final = datetime.timedelta(days=14)
+_LONG_LIVED: Final = datetime.timedelta(days=56)
+_SHARE: Final = 10
+
+
+def warn_before(certificate: x509.Certificate) -> datetime.datetime:
+    """From when on somebody should be told that it ends: 14 days before; if it lives less than 56
+    days, in the last tenth of its life, for it is renewed late."""
+    begins, ends = certificate.not_valid_before_utc, certificate.not_valid_after_utc
+    lives = ends - begins
+    return ends - (_WARN_BEFORE if lives >= _LONG_LIVED else lives / _SHARE)
 
 
 def still_good(certificate: str) -> bool:

@@ -83,7 +83,8 @@ def check_certificate(certificate: str, key: str) -> None:
         why = getattr(error, "reason", None) or error
         raise TraefikUnusable(
             f"{_CERTIFICATE} = {certificate!r} and {_KEY} = {key!r} are no certificate and its "
-            f"key, both as PEM: {why}"
+            f"key, both as PEM: {why}. The certificate of the Hub itself comes first in the file, "
+            "before those that signed it"
         ) from error
 
 

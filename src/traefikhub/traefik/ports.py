@@ -47,7 +47,7 @@ def listen_address(url: str, setting: str) -> str:
     raise TraefikUnusable(f"{setting} = {url!r} {problem}")
 
 
-def require_free(address: str, setting: str, program: str = "") -> None:
+def require_free(address: str, setting: str, program: str = "", protocol: str = "tcp") -> None:
     """Refuse an address on which no program could listen now. May block on name resolution.
 
     Args:
@@ -55,29 +55,34 @@ def require_free(address: str, setting: str, program: str = "") -> None:
         setting: the option that decides the address, for the message.
         program: the Traefik that is to listen there. It may have the right to a low port by
             itself, while this process hasn't; then the port can't be tried.
+        protocol: ``tcp`` or ``udp``.
 
     Raises:
         TraefikUnusable: the port is taken or not permitted, or the host is not this machine.
     """
     host, _, port = address.rpartition(":")
+    tcp = protocol == "tcp"
+    wanted = socket.SOCK_STREAM if tcp else socket.SOCK_DGRAM
     try:
         found = socket.getaddrinfo(
-            host.strip("[]") or None, int(port), type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+            host.strip("[]") or None, int(port), type=wanted, flags=socket.AI_PASSIVE
         )
     except (OSError, UnicodeError) as error:  # the second: no host could have that name
         raise TraefikUnusable(f"{setting}: {host!r} has no address: {error}") from error
-    for family, kind, protocol, _, target in found:
+    for family, kind, number, _, target in found:
         try:
-            probe = socket.socket(family, kind, protocol)
+            probe = socket.socket(family, kind, number)
         except OSError:
             continue  # the kernel lacks this family; Go skips it too
         with probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if tcp:  # of UDP, it would let two programs share the port
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             if family == socket.AF_INET6:
                 probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
             try:
                 probe.bind(target)
-                probe.listen(1)
+                if tcp:
+                    probe.listen(1)
             except OSError as error:
                 if host == "" and error.errno == errno.EADDRNOTAVAIL:
                     continue  # no IPv6 here
