@@ -807,6 +807,7 @@ def test_an_archive_with_a_checksum_that_is_given(out: Path) -> None:
         (f"{NAME}.sha256", f"{sha(GOOD)}\n"),
         (f"{NAME}.sha256", f"{sha(GOOD)}  {NAME}\n"),
     ],
+    ids=["traefik's", "of-many", "alone", "with-its-name"],  # not the time in the archive
 )
 def test_an_archive_with_its_checksum_beside_it(out: Path, beside: str, content: str) -> None:
     (out.parent / NAME).write_bytes(GOOD)
