@@ -6,10 +6,11 @@ import html
 import json
 import os
 import re
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 import psutil
@@ -19,6 +20,7 @@ from traitlets.config import Config
 
 from dashboards import DASHBOARD as BASE
 from dashboards import DashboardHub
+from hubs import TOKEN
 from support import Backend, free_port, wait_until
 from traefikhub.dashboard import dashboard_service
 
@@ -28,6 +30,21 @@ SECRETS = {
             "extra-users": {"basicAuth": {"users": ["ada:$2y$05$unlikelyhash"]}},
             "extra-sent": {"headers": {"customRequestHeaders": {"X-Api": "unlikelyheader"}}},
             "extra-asks": {"forwardAuth": {"address": "http://u:unlikelypw@127.0.0.1:9/"}},
+            # Odd ones, some of which Traefik refuses, with their text in the error.
+            "odd-user": {"basicAuth": {"users": ["unlikelyuser"]}},
+            "odd-hash": {"basicAuth": {"users": ["$2y$05$unlikelyhash"]}},
+            "odd-blank": {"forwardAuth": {"address": "http://u:unlikely pw@127.0.0.1:9/"}},
+            "odd-regex": {
+                "redirectRegex": {
+                    "regex": "^https://u:unlikely@x/(.*)",
+                    "replacement": "https://h/?key=unlikely&sig=unlikely",
+                }
+            },
+            "odd-bracket": {
+                "redirectRegex": {"regex": "^https://u:unlikely@x/((", "replacement": ""}
+            },
+            "odd-page": {"errors": {"status": ["500"], "service": "odd-port", "query": "/"}},
+            "odd-plugin": {"plugin": {"jwt": {"keys": {"unlikely": "u"}, "pin": "unlikely"}}},
         },
         "services": {
             "extra-server": {
@@ -35,9 +52,22 @@ SECRETS = {
                     "servers": [{"url": "http://u:unlikelyurl@127.0.0.1:9"}],
                     "healthCheck": {"path": "/?token=unlikelytoken", "interval": "100s"},
                 }
-            }
+            },
+            "odd-port": {"loadBalancer": {"servers": [{"url": "http://u:unlikely@h:abc"}]}},
         },
-        "routers": {"extra-router": {"rule": "Path(`/extra`)", "service": "extra-server"}},
+        "routers": {
+            "extra-router": {"rule": "Path(`/extra`)", "service": "extra-server"},
+            "odd/1": {"rule": "Path(`/odd1`)", "service": "extra-server"},
+            "odd-2": {"rule": "Path(`/odd2`)", "service": "odd-port"},
+            **{
+                f"odd-{name}": {
+                    "rule": f"Path(`/odd-{name}`)",
+                    "service": "extra-server",
+                    "middlewares": [f"odd-{name}"],
+                }
+                for name in ("user", "hash", "blank", "regex", "bracket", "page", "plugin")
+            },
+        },
     }
 }
 
@@ -69,6 +99,7 @@ def hub(module_directory: Path) -> Iterator[DashboardHub]:
         for name, url, file in (
             ("down", f"http://127.0.0.1:{free_port()}", "run/api-password"),
             ("listens", listener.url, "other-password"),
+            ("elsewhere", hub.url, "other-password"),
             ("refused", "", "other-password"),
             ("unready", "", "no-password"),
         ):
@@ -114,8 +145,21 @@ def test_an_admin_gets_the_api(hub: DashboardHub, admin: requests.Session) -> No
     assert {router["rule"] for router in found} == {"Path(`/extra`)"}
     one = admin.get(f"{hub.url}{BASE}api/http/routers/extra-router%40file", timeout=30).json()
     assert one["service"] == "extra-server"
+    one = admin.get(f"{hub.url}{BASE}api/http/routers/odd%2F1%40file", timeout=30).json()
+    assert one["rule"] == "Path(`/odd1`)"
     gone = admin.get(f"{hub.url}{BASE}api/http/routers/nobody@file", timeout=30)
     assert (gone.status_code, gone.json()) == (404, {"message": "Traefik doesn't know that."})
+
+
+@pytest.mark.parametrize("query", ["page=999999", "per_page=abc"])
+def test_a_page_that_there_is_not(hub: DashboardHub, admin: requests.Session, query: str) -> None:
+    answer = admin.get(f"{hub.url}{BASE}api/http/routers?{query}", timeout=30)
+    assert answer.status_code == 400
+    assert "Is there such a page?" in answer.json()["message"]
+
+
+def test_what_leads_elsewhere_is_not_here(hub: DashboardHub, admin: requests.Session) -> None:
+    assert admin.get(f"{hub.url}{BASE}index.html", timeout=30).status_code == 404
 
 
 def test_what_keeps_other_sites_out(hub: DashboardHub, admin: requests.Session) -> None:
@@ -142,6 +186,48 @@ def test_who_is_no_admin_is_refused(hub: DashboardHub) -> None:
     assert "for administrators of this JupyterHub. mary is none" in page.text
     for path in ("api/http/routers", "start.js", "favicon.ico"):
         assert mary.get(hub.url + BASE + path, timeout=30).status_code == 403
+
+
+def test_a_token_needs_the_scope(hub: DashboardHub) -> None:
+    """It is of an administrator, but says no more than who that is."""
+    made = requests.post(
+        f"{hub.url}/hub/api/users/ada/tokens",
+        json={"scopes": ["read:users"]},
+        headers={"Authorization": f"token {TOKEN}"},
+        timeout=30,
+    ).json()
+    headers = {"Authorization": f"token {made['token']}"}
+    answer = requests.get(f"{hub.url}{BASE}api/overview", headers=headers, timeout=30)
+    assert answer.status_code == 403
+    assert "needs the scope access:services!service=traefik" in answer.json()["message"]
+
+
+@pytest.mark.parametrize("who", ["ada", "nobody"])
+def test_a_script_is_not_sent_to_the_login(hub: DashboardHub, who: str) -> None:
+    """Each round would leave a token in the Hub's database."""
+    session = requests.Session() if who == "nobody" else hub.browser(who)
+    fetched = {"Sec-Fetch-Mode": "cors", "Sec-Fetch-Site": "same-origin"}
+    answer = session.get(hub.url + BASE, headers=fetched, timeout=30, allow_redirects=False)
+    assert answer.status_code == 403
+    assert "not to be fetched by a script" in answer.text
+    opened = session.get(
+        hub.url + BASE, headers={"Sec-Fetch-Mode": "navigate"}, timeout=30, allow_redirects=False
+    )
+    assert opened.status_code == 302
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"Content-Length: 100000000\r\n\r\n", b"Transfer-Encoding: chunked\r\n\r\n2000\r\n"],
+    ids=["length", "chunks"],
+)
+def test_nobody_fills_the_memory(hub: DashboardHub, body: bytes) -> None:
+    """What is sent without a login isn't waited for."""
+    with socket.create_connection(("127.0.0.1", hub.port), 30) as connection:
+        connection.sendall(f"POST {BASE} HTTP/1.1\r\nHost: x\r\n".encode() + body)
+        with suppress(OSError):
+            connection.sendall(b"x" * 0x1800)
+        assert connection.recv(4096) in (b"", b"HTTP/1.1 400 Bad Request\r\n\r\n")
 
 
 def test_who_loses_the_right_is_refused(hub: DashboardHub) -> None:
@@ -225,12 +311,18 @@ def test_no_secret_is_shown(hub: DashboardHub, admin: requests.Session) -> None:
         *("api/http/routers?per_page=1000", "api/http/services?per_page=1000"),
         *("api/http/middlewares?per_page=1000", "api/http/middlewares/extra-users@file"),
         *("api/tcp/middlewares", "api/udp/services"),
+        *(f"api/http/routers/odd-{name}@file" for name in ("2", "user", "bracket", "page")),
+        *(f"api/http/middlewares/odd-{name}@file" for name in ("user", "hash", "regex", "plugin")),
+        "api/http/services/odd-port@file",
     ):
         answer = admin.get(hub.url + BASE + path, timeout=30)
         assert answer.status_code == 200, path
         shown += answer.text + json.dumps(dict(answer.headers))
     assert "extra-asks@file" in shown  # it is the answer that was looked for
     assert "ada:***" in shown
+    assert "error parsing server URL ***" in shown
+    assert "error parsing BasicUser: ***" in shown
+    assert "error parsing regexp: missing closing ): ***" in shown
     assert "unlikely" not in shown
     assert "{SHA}" not in shown
     assert password not in shown
@@ -249,7 +341,7 @@ def test_nothing_of_the_browser_reaches_traefik(hub: DashboardHub, admin: reques
         timeout=30,
     )
     heard = answer.json()
-    assert heard["path"] == "/api/http/routers?search=x"
+    assert heard["path"] == "/api/http/routers?search=***"  # as every URL is shown
     assert set(heard["headers"]) <= {
         *("Host", "Connection", "Authorization", "User-Agent", "Accept-Encoding")
     }
@@ -265,6 +357,7 @@ def test_nothing_of_the_browser_reaches_traefik(hub: DashboardHub, admin: reques
         ("refused", 502, ["refuses user 'traefikhub'", "other-password"]),
         ("unready", 503, ["no-password: No such file", "dashboard_service(c) has to stand below"]),
         ("listens", 502, ["it sets window.APIUrl 0 times", "api.dashboard = true"]),
+        ("elsewhere", 502, ["leads elsewhere (302)", "Is that Traefik?"]),
     ],
 )
 def test_trouble_is_explained(
@@ -276,7 +369,7 @@ def test_trouble_is_explained(
         assert word in html.unescape(page.text)
     asked = admin.get(f"{hub.url}/services/{name}/api/overview", timeout=30)
     if name != "listens":
-        assert asked.status_code == status
+        assert asked.status_code == (404 if name == "elsewhere" else status)
         assert words[0] in asked.json()["message"]
 
 
@@ -303,6 +396,30 @@ def test_started_by_hand() -> None:
     assert "dashboard_service(c)" in done.stderr
 
 
+def test_a_port_that_is_taken(tmp_path: Path) -> None:
+    with closing(Backend("other")) as other:
+        done = subprocess.run(
+            [
+                *(sys.executable, "-m", "traefikhub.dashboard"),
+                *("--api-url=x", "--username=x", "--password-file=x"),
+            ],
+            capture_output=True,
+            text=True,
+            env=os.environ
+            | {
+                "JUPYTERHUB_API_TOKEN": "x",
+                "JUPYTERHUB_CLIENT_ID": "service-routes",
+                "JUPYTERHUB_SERVICE_PREFIX": "/services/routes/",
+                "JUPYTERHUB_SERVICE_URL": other.url,
+            },
+            cwd=tmp_path,
+        )
+    assert done.returncode == 1
+    assert re.search(r"^\[C .*can't listen at " + other.url, done.stderr, re.MULTILINE)
+    assert "dashboard_service(c, port=…)" in done.stderr
+    assert "browsers to whatever listens there, as /services/routes/" in done.stderr
+
+
 # --- what the configuration says -----------------------------------------------------------------
 
 
@@ -320,15 +437,35 @@ def test_the_options_of_the_proxy_are_followed(tmp_path: Path) -> None:
     assert command.endswith("--insecure")
 
 
-def test_an_external_traefik_needs_a_file(tmp_path: Path) -> None:
+@pytest.mark.parametrize("section", ["Proxy", "TraefikProxy"])
+def test_an_external_traefik_needs_a_file(tmp_path: Path, section: str) -> None:
     config = Config()
-    config.TraefikProxy.should_start = False
+    config[section].should_start = False
     with pytest.raises(ValueError, match="password_file"):
         dashboard_service(config)
     with pytest.raises(ValueError, match="go together"):
         dashboard_service(config, username="ada")
     service = dashboard_service(config, username="ada", password_file=str(tmp_path / "password"))
     assert f"--username ada --password-file {tmp_path}/password" in " ".join(service["command"])
+
+
+def test_the_proxys_own_options_come_first() -> None:
+    config = Config()
+    config.Proxy.should_start = False
+    config.TraefikProxy.should_start = True
+    assert "traefikhub" in dashboard_service(config)["command"]
+
+
+@pytest.mark.parametrize("name", ["", "a/b", "..", "é", "a b", "a?"])
+def test_names_that_are_no_part_of_a_path(name: str) -> None:
+    with pytest.raises(ValueError, match="name="):
+        dashboard_service(Config(), name=name)
+
+
+@pytest.mark.parametrize("port", [0, -1, 65536])
+def test_ports_that_are_none(port: int) -> None:
+    with pytest.raises(ValueError, match="port="):
+        dashboard_service(Config(), port=port)
 
 
 def test_no_password_on_the_command_line() -> None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import html
 import json
 import re
-from typing import Any, Final
+from typing import Final
 
-from traefikhub.traefik.masking import MASK, masked
+from traefikhub.dashboard._withheld import withheld
 
 __all__ = ["START_SCRIPT", "UnknownPage", "shown_api", "shown_page"]
 
@@ -63,31 +63,8 @@ def shown_api(path: str, body: bytes) -> bytes:
     Raises:
         ValueError: it is no JSON.
     """
-    answer = _withheld(json.loads(body), ())
+    answer = withheld(json.loads(body))
     if path == "/api/version" and isinstance(answer, dict):
         # The page would fetch a script from elsewhere.
         answer["disableDashboardAd"] = True
-    return json.dumps(masked({"answer": answer}).config["answer"]).encode()
-
-
-def _withheld(value: Any, above: tuple[str, ...]) -> Any:
-    """Without the secrets that ``masked`` can't tell: they are so by their place."""
-    match value:
-        case dict():
-            return {
-                _url(name): _withheld(item, (*above, name.lower())) for name, item in value.items()
-            }
-        case list():
-            return [_withheld(item, above) for item in value]
-        case str() if above[-2:] in (("basicauth", "users"), ("digestauth", "users")):
-            return f"{value.split(':')[0]}:{MASK}"
-        case str() if "plugin" in above or above[-2:] in (("tls", "key"), ("tls", "cert")):
-            return MASK
-    return value
-
-
-def _url(name: str) -> str:
-    """``serverStatus`` has URLs as keys."""
-    shown = masked({"url": name}).config["url"]
-    assert isinstance(shown, str)
-    return shown
+    return json.dumps(answer).encode()

@@ -112,17 +112,24 @@ class _ForAdmins(HubOAuthenticated, _Common):  # type: ignore[misc]
     def check_hub_user(self, model: dict[str, Any]) -> dict[str, Any]:
         """Only an administrator passes. Scopes alone don't do: many hubs give everybody all
         services, and the token doesn't show who was given this one."""
+        kind, name = model.get("kind", "user"), model.get("name")
         try:
-            user: dict[str, Any] | None = super().check_hub_user(model)
+            super().check_hub_user(model)
         except UserNotAllowed:
-            user = None
-        if user and user.get("kind") == "user" and user.get("admin") is True:
-            return user
+            raise HTTPError(
+                HTTPStatus.FORBIDDEN,
+                "This needs the scope access:services!service=%s, which the token of %s %s hasn't.",
+                os.environ.get("JUPYTERHUB_SERVICE_NAME", ""),
+                kind,
+                name,
+            ) from None
+        if kind == "user" and model.get("admin") is True:
+            return model
         raise HTTPError(
             HTTPStatus.FORBIDDEN,
             "Traefik's dashboard is for administrators of this JupyterHub. %s is none "
             "(c.Authenticator.admin_users).",
-            model.get("name"),
+            name,
         )
 
     @property
@@ -141,7 +148,13 @@ class _Page(_ForAdmins):
     """The dashboard's one page."""
 
     def not_logged_in(self) -> None:
-        self.redirect(self.get_login_url())
+        # Each redirect costs the Hub a token, so a script that asks again and again gets none.
+        if self.request.headers.get("Sec-Fetch-Mode", "navigate") == "navigate":
+            self.redirect(self.get_login_url())
+            return
+        raise HTTPError(
+            HTTPStatus.FORBIDDEN, "This page is to be opened, not to be fetched by a script."
+        )
 
     async def get(self) -> None:
         base = self.hub_auth.base_url
@@ -154,8 +167,11 @@ class _Page(_ForAdmins):
                 xsrf=self.xsrf_token.decode(),
             )
         except NoAnswer as error:
-            self.set_status(error.status)
-            self.finish_error(error.status, str(error))
+            status, message = error.status, str(error)
+            if status < HTTPStatus.INTERNAL_SERVER_ERROR:  # Traefik has this page
+                status, message = HTTPStatus.BAD_GATEWAY, f"{message} Is that Traefik?"
+            self.set_status(status)
+            self.finish_error(status, message)
         except UnknownPage as error:
             self.set_status(HTTPStatus.BAD_GATEWAY)
             self.finish_error(

@@ -50,7 +50,10 @@ def _item(name: str) -> str | None:
         decoded = unquote_to_bytes(name).decode()
     except UnicodeDecodeError:
         return None
-    if decoded.strip(".") == "" or "/" in decoded or "\\" in decoded or not decoded.isprintable():
+    if "\\" in decoded or not decoded.isprintable():
+        return None
+    # A name may have slashes. Dots between them would lead elsewhere if Traefik decoded too early.
+    if any(part.strip(".") == "" for part in decoded.split("/")):
         return None
     return quote(decoded, safe="@")
 

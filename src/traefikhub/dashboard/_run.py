@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import sys
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
@@ -14,7 +13,7 @@ import anyio
 import click
 from jupyterhub.services.auth import HubOAuth
 from tornado.httpserver import HTTPServer
-from tornado.log import enable_pretty_logging
+from tornado.log import app_log, enable_pretty_logging
 
 from traefikhub.dashboard._app import make_app
 from traefikhub.dashboard._traefik import Traefik
@@ -25,6 +24,14 @@ _REMEMBERED_SECONDS: Final = 10
 """How long somebody who is no administrator any longer may still look."""
 _LOOK_SECONDS: Final = 1.0
 _PORT_TRIES: Final = 6
+
+_LIMITS: Final = {
+    "max_body_size": 4096,  # bytes
+    "max_buffer_size": 1 << 20,  # bytes, of each connection; headers may be 64 KiB
+    "body_timeout": 10.0,  # seconds
+    "idle_connection_timeout": 120.0,  # seconds; Traefik keeps a connection for 90
+}
+"""What a request may take, before it is known who asks. Nobody has to send anything here."""
 
 
 @click.command()
@@ -67,7 +74,7 @@ async def _serve(traefik: Traefik) -> None:
         asyncio.get_running_loop().add_signal_handler(number, end.set)
     HubOAuth.instance(cache_max_age=_REMEMBERED_SECONDS)
     app = make_app(os.environ["JUPYTERHUB_SERVICE_PREFIX"], traefik)
-    server = HTTPServer(app, xheaders=True)
+    server = HTTPServer(app, xheaders=True, **_LIMITS)
     await _listen(server, os.environ["JUPYTERHUB_SERVICE_URL"])
     # A Hub that was killed ends no service, and the next one's would find the port taken.
     while os.getppid() == hub and not end.is_set():
@@ -85,9 +92,14 @@ async def _listen(server: HTTPServer, url: str) -> None:
             return
         except OSError as error:
             if not left:
-                sys.stderr.write(
-                    f"traefikhub.dashboard can't listen at {url}: {error.strerror}. Choose another "
-                    "port: dashboard_service(c, port=…)\n"
+                app_log.critical(
+                    "traefikhub.dashboard can't listen at %s: %s. Choose another port: "
+                    "dashboard_service(c, port=…). Until then the Hub sends administrators' "
+                    "browsers to whatever listens there, as %s: if other users of this machine "
+                    "can have started that, find out what it is.",
+                    url,
+                    error.strerror,
+                    os.environ["JUPYTERHUB_SERVICE_PREFIX"],
                 )
                 raise SystemExit(1) from None
         await asyncio.sleep(_LOOK_SECONDS)

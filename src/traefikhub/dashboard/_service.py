@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 from typing import Any, Final
@@ -13,6 +14,7 @@ __all__ = ["dashboard_service"]
 
 _POLLING_USER: Final = "traefikhub"
 """The proxy's own user of Traefik's API."""
+_NAME: Final = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?")
 _PASSWORD_FILE: Final = "api-password"
 """Where a proxy that starts Traefik keeps that user's password, in its ``run_dir``."""
 
@@ -38,9 +40,18 @@ def dashboard_service(
             else it is in ``run_dir``.
 
     Raises:
-        ValueError: Traefik is run by others, and who may ask it isn't given.
+        ValueError: name or port can't be one; or Traefik is run by others, and who may ask it
+            isn't given.
     """
-    proxy = config.get("TraefikProxy", {})
+    if not _NAME.fullmatch(name):
+        raise ValueError(
+            f"dashboard_service: name={name!r} can't be a part of a path; use letters of "
+            "ASCII, digits, and - . _ between them"
+        )
+    if not isinstance(port, int) or not 0 < port < 65536:
+        raise ValueError(f"dashboard_service: port={port!r} is no port; use one of 1 to 65535")
+    # As for traitlets, an option of the base class counts where that of the class isn't set.
+    proxy = {**config.get("Proxy", {}), **config.get("TraefikProxy", {})}
     if bool(username) != bool(password_file):
         raise ValueError(
             "dashboard_service: username and password_file go together: a user of Traefik's API, "

@@ -53,7 +53,7 @@ class Traefik:
         """Its answer, which is 200 or 404. Nothing of the browser's own request goes along.
 
         Raises:
-            NoAnswer: it can't be reached, or refuses the password.
+            NoAnswer: it can't be reached, refuses the password, or doesn't know what to answer.
         """
         request = HTTPRequest(
             self.url.rstrip("/") + path,
@@ -84,6 +84,18 @@ class Traefik:
                 f"Traefik's API at {self.url} ({_SETTING}) refuses user {self.username!r} with the "
                 f"password in {self.password_file}. {_BELOW} For a Traefik that others run, give "
                 "it username=… and password_file=….",
+            )
+        if answer.code == HTTPStatus.BAD_REQUEST:
+            raise NoAnswer(
+                HTTPStatus.BAD_REQUEST,
+                f"Traefik's API at {self.url} ({_SETTING}) doesn't take this question (400). Is "
+                "there such a page?",
+            )
+        if 300 <= answer.code < 400:
+            raise NoAnswer(
+                HTTPStatus.NOT_FOUND,
+                f"Traefik's API at {self.url} ({_SETTING}) has nothing here: it leads elsewhere "
+                f"({answer.code}).",
             )
         if answer.code not in (HTTPStatus.OK, HTTPStatus.NOT_FOUND):
             raise NoAnswer(
