@@ -666,3 +666,13 @@ def test_a_certificate_that_will_not_come_or_not_do(check: Check, more: str, sai
     found = check(f"c.TraefikProxy.acme_domains = ['hub.example.org']\n{more}")
     assert found.faults == []
     assert said in found.of("certificate", "warning")["found"]
+
+
+def test_a_store_that_asks_nobody_who_he_is(check: Check, tmp_path: Path) -> None:
+    with EtcdServer(tmp_path / "etcd") as server:
+        found = check(
+            f'c.TraefikProxy.store = "etcd"\nc.EtcdStore.endpoints = ["{server.endpoint}"]\n'
+        )
+        assert found.code == 0
+        assert "c.EtcdStore.username is not set" in found.of("store, access", "warning")["found"]
+    assert "store, access" not in check().rows

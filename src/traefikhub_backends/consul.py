@@ -139,6 +139,11 @@ class ConsulStore(KeyValueStore):
         """The client library, if it isn't installed."""
         return "" if find_spec("consul") else _LIBRARY
 
+    @property
+    def unguarded(self) -> str:
+        """Without a token or a certificate consul can only have let everybody in."""
+        return "" if self.token or self.client_cert else "c.ConsulStore.token is not set"
+
     def provider_config(self) -> dict[str, Document]:
         """The same agent and files for Traefik's consul provider, and its token or the same."""
         scheme, host, port = self._address()

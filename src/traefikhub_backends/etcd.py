@@ -117,6 +117,11 @@ class EtcdStore(KeyValueStore):
         found = find_spec("pyetcd") and find_spec("google") and find_spec("google.protobuf")
         return "" if found else _LIBRARY
 
+    @property
+    def unguarded(self) -> str:
+        """Without a user or a certificate etcd can only have let everybody in."""
+        return "" if self.username or self.client_cert else "c.EtcdStore.username is not set"
+
     def provider_config(self) -> dict[str, Document]:
         """The same endpoints and files for Traefik's etcd provider, and its user or the same."""
         targets, secure = self._endpoints()

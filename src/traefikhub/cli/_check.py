@@ -24,7 +24,7 @@ from traefikhub.cli._check_machine import (
     look_at_program,
     look_at_user,
 )
-from traefikhub.cli._check_store import look_at_store, look_at_writing
+from traefikhub.cli._check_store import look_at_guard, look_at_store, look_at_writing
 from traefikhub.cli._check_traefik import look_at_external, look_at_own, look_at_trial
 from traefikhub.cli._commands import HubCommand
 from traefikhub.cli._findings import (
@@ -186,6 +186,7 @@ class _Checkup:
         else:
             # One of its own: it is moved to another place.
             self._add(*await look_at_writing(proxy.session_settings().store))
+            self._add(*look_at_guard(settings.store))
         self._add(*self._told.findings("store"))
         return snapshot
 

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import statistics
 import time
+from collections.abc import Iterator
 from contextlib import suppress
 from typing import Final
 
 from traefikhub.cli._findings import Finding, fault, fine, skipped, warning
 from traefikhub.cli._scratch import NoPlace, NotRemoved, scratch_place
-from traefikhub.stores import Batch, Key, KeyValueStore, RouteStore, Snapshot, StoreError
+from traefikhub.stores import Batch, Key, KeyValueStore, RouteStore, Snapshot, StoreError, place_of
 from traefikhub.table import routes_of
 
-__all__ = ["look_at_store", "look_at_writing"]
+__all__ = ["look_at_guard", "look_at_store", "look_at_writing"]
 
 _WRITES: Final = 5
 _SLOW_MS: Final = 250.0
@@ -91,6 +92,18 @@ async def look_at_writing(store: RouteStore) -> list[Finding]:
             )
         )
     return findings
+
+
+def look_at_guard(store: RouteStore) -> Iterator[Finding]:
+    """Whether others may write there: whoever may can lead each user's requests anywhere."""
+    if why := store.unguarded:
+        yield warning(
+            "store, access",
+            f"{why}, and it works without: whoever reaches {place_of(store)} can lead users' "
+            "requests elsewhere, with their cookies",
+            "let it ask for a user or token (the page Least privilege of the documentation), or "
+            "see that only the Hub and Traefik reach it",
+        )
 
 
 async def _write(check: str, store: RouteStore, place: str) -> Finding:

@@ -62,6 +62,14 @@ class RouteStore(LoggingConfigurable, metaclass=_AbstractConfigurable):
         """
         return ""
 
+    @property
+    def unguarded(self) -> str:
+        """Why whoever reaches the server may write there, such as ``c.EtcdStore.username is not
+        set``; ``traefikhub check`` warns of it. Empty if the server asks who it is, or there is
+        none; by default so. By the options alone, without I/O.
+        """
+        return ""
+
     @abstractmethod
     def provider_config(self) -> dict[str, Document]:
         """The fragment of Traefik's static configuration under ``providers``.

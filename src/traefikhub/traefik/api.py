@@ -223,7 +223,7 @@ async def sign_of_life(url: str, pair: tuple[str, str] | None = None) -> Sign:
         OSError: they can't be used.
     """
     tls = None
-    if url.startswith("https:"):
+    if url.lower().startswith("https:"):
         tls = ssl.create_default_context()
         tls.check_hostname, tls.verify_mode = False, ssl.CERT_NONE  # it is not told anything
         if pair:

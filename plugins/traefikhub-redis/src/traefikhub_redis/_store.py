@@ -94,6 +94,11 @@ class RedisStore(KeyValueStore):
         self._last = ""  # the newest transaction as of the newest answer
         self._seen_state = ""  # of the server, when it held what was read or written last
 
+    @property
+    def unguarded(self) -> str:
+        """Without a password or a certificate redis can only have let everybody in."""
+        return "" if self.password or self.client_cert else "c.RedisStore.password is not set"
+
     def provider_config(self) -> dict[str, Document]:
         """The same server, user and files for Traefik's redis provider."""
         options: dict[str, Any] = self._access().traefik()
