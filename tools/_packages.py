@@ -24,7 +24,11 @@ class FetchError(Exception):
 
 
 def fetch_packages(
-    target: Path, *packages: str, otherwise: str, finish: Callable[[Path], Path]
+    target: Path,
+    *packages: str,
+    otherwise: str,
+    finish: Callable[[Path], Path],
+    with_needed: bool = False,
 ) -> None:
     """Download packages and unpack them into one directory.
 
@@ -32,6 +36,7 @@ def fetch_packages(
         target: below ``CACHE``.
         otherwise: what else will do, for the message.
         finish: does what is left in the directory; returns the program that must be there then.
+        with_needed: also those that they need and this machine lacks.
 
     Raises:
         FetchError: this is no Debian, or they can't be downloaded.
@@ -50,6 +55,9 @@ def fetch_packages(
             (work / directory).mkdir(parents=True)
         settings = work / "apt.conf"
         settings.write_text(
+            # Nothing is installed, so that another apt may be at work.
+            'Debug::NoLocking "true";\n'
+            'APT::Install-Recommends "false";\n'
             f'Dir::State "{work}/state";\n'
             'Dir::State::Status "/var/lib/dpkg/status";\n'
             f'Dir::Cache "{work}/cache";\n'
@@ -65,8 +73,10 @@ def fetch_packages(
         )
         environment = os.environ | {"APT_CONFIG": str(settings), "LC_ALL": "C"}
         run("apt-get", "update", "-q", env=environment, cwd=work)
-        run("apt-get", "download", "-q", *packages, env=environment, cwd=work)
-        for package in work.glob("*.deb"):
+        archives = work / "cache" / "archives"
+        get = ("install", "-y", "--download-only") if with_needed else ("download",)
+        run("apt-get", "-q", *get, *packages, env=environment, cwd=archives)
+        for package in archives.glob("*.deb"):
             run("dpkg-deb", "-x", str(package), str(unpacked), env=environment, cwd=work)
         program = finish(unpacked).relative_to(unpacked)
         put_in_place(unpacked, target, program)

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 import sys
-import tempfile
 from pathlib import Path
 from typing import Final
 
-TARGET: Final = Path(__file__).resolve().parent.parent / ".cache" / "chromium"
+from _packages import CACHE, FetchError, fetch_packages, run
+
+TARGET: Final = CACHE / "chromium"
 STARTER: Final = TARGET / "chromium"
 
 _STARTER: Final = """\
@@ -26,10 +26,6 @@ export LD_LIBRARY_PATH="{libraries}"
 [ -e /etc/fonts/fonts.conf ] || export FONTCONFIG_SYSROOT="$here"
 exec "$here/usr/lib/chromium/chromium" "$@"
 """
-
-
-class FetchError(Exception):
-    """No chromium could be brought; the message says why."""
 
 
 def main() -> int:
@@ -49,52 +45,23 @@ def fetch() -> None:
     """Download and unpack the packages.
 
     Raises:
-        FetchError: this is no Debian, or they can't be downloaded.
+        FetchError: this is no Debian, or the package can't be downloaded.
     """
-    for tool in ("apt-get", "dpkg-deb"):
-        if not shutil.which(tool):
-            raise FetchError(
-                f"there is no {tool} here: this way of getting chromium needs a Debian system. Any "
-                "other chromium on PATH will do."
-            )
-    TARGET.parent.mkdir(exist_ok=True)
-    # Beside the target, so that a rename completes it: whoever looks sees all of it or nothing.
-    with tempfile.TemporaryDirectory(dir=TARGET.parent, prefix="chromium-fetch-") as scratch:
-        work, unpacked = Path(scratch), Path(scratch) / "unpacked"
-        for directory in ("state/lists/partial", "cache/archives/partial", "unpacked"):
-            (work / directory).mkdir(parents=True)
-        settings = work / "apt.conf"
-        settings.write_text(
-            f'Dir::State "{work}/state";\n'
-            'Dir::State::Status "/var/lib/dpkg/status";\n'
-            f'Dir::Cache "{work}/cache";\n'
-            # Nothing is installed, so that another apt may be at work.
-            'Debug::NoLocking "true";\n'
-            # The user apt would change to can't enter a private directory.
-            'APT::Sandbox::User "root";\n'
-            'APT::Install-Recommends "false";\n'
-            'Acquire::Languages "none";\n'
-            'Acquire::Retries "2";\n'
-            # The system's hooks would refresh its own caches.
-            + "".join(
-                f"#clear APT::Update::{hook};\n"
-                for hook in ("Pre-Invoke", "Post-Invoke", "Post-Invoke-Success")
-            )
-        )
-        environment = os.environ | {"APT_CONFIG": str(settings), "LC_ALL": "C"}
-        _run("apt-get", "update", "-q", env=environment)
-        _run("apt-get", "install", "-q", "-y", "--download-only", "chromium", env=environment)
-        for package in (work / "cache" / "archives").glob("*.deb"):
-            _run("dpkg-deb", "-x", str(package), str(unpacked), env=environment)
+
+    def finish(unpacked: Path) -> Path:
         starter = unpacked / STARTER.name
         starter.write_text(_STARTER.format(libraries=_libraries(unpacked)))
         starter.chmod(0o755)
-        _run(str(starter), "--version", env=environment)
-        try:
-            unpacked.rename(TARGET)
-        except OSError:
-            if not STARTER.exists():  # else another run was faster
-                raise
+        run(str(starter), "--version", env=dict(os.environ), cwd=unpacked)
+        return starter
+
+    fetch_packages(
+        TARGET,
+        "chromium",
+        otherwise="Any other chromium on PATH will do.",
+        finish=finish,
+        with_needed=True,
+    )
 
 
 def _libraries(unpacked: Path) -> str:
@@ -106,17 +73,6 @@ def _libraries(unpacked: Path) -> str:
         if not path.is_relative_to(unpacked / "usr" / "lib" / "chromium")
     }
     return ":".join(f"$here/{directory}" for directory in sorted(found))
-
-
-def _run(*command: str, env: dict[str, str]) -> None:
-    done = subprocess.run(
-        command, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
-    if done.returncode:
-        raise FetchError(
-            f"{' '.join(command)} failed; is there a network, and has this Debian a chromium?\n"
-            f"{done.stdout.strip()[-2000:]}"
-        )
 
 
 if __name__ == "__main__":
