@@ -18,8 +18,8 @@ nox.options.error_on_missing_interpreters = True
 nox.needs_version = ">=2024.4"
 
 PLUGIN = "plugins/traefikhub-redis"
-# Most tests wait for servers: on two cores, four processes take half as long as two.
-PYTEST = ("pytest", "-n", os.environ.get("TRAEFIKHUB_TEST_PROCESSES", "4"))
+# Most tests wait for servers, so that two cores have room for three.
+PYTEST = ("pytest", "-n", os.environ.get("TRAEFIKHUB_TEST_PROCESSES", "3"))
 
 
 @nox.session

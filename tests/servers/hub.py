@@ -35,7 +35,7 @@ class HubProcess:
     """
 
     def __init__(self, directory: Path, options: dict[str, Any]) -> None:
-        directory.mkdir(parents=True, exist_ok=True)
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.log = directory / "hub.log"
         self._options = options
         self._process: subprocess.Popen[str] | None = None

@@ -20,6 +20,7 @@ from prometheus_client import REGISTRY
 
 from support import Backend, ask, wait_until
 from traefikhub import TraefikProxy
+from traefikhub.stores import StoreUnavailable
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -199,12 +200,24 @@ class Scene:
         except AssertionError as error:
             found = await anyio.to_thread.run_sync(self.describe, [*expected, *gone])
             raise AssertionError(f"{error}: {dict(expected)}, but\n{found}") from None
-        routes = await self.proxy.get_all_routes()
+        routes = await self._told(seconds)
         assert {spec: route["target"] for spec, route in routes.items()} == {
             spec_of(user): self.target(name) for user, name in expected.items()
         }
         # Traefik may still be about to reach its server again.
         await until(lambda: metric("writer_state", state="live"), "the state live", seconds)
+
+    async def _told(self, seconds: float) -> dict[str, dict[str, Any]]:
+        """What the proxy tells. A server that has just come back may need longer for its first
+        answer than the second that it is given here."""
+        with anyio.fail_after(seconds):
+            while True:
+                try:
+                    found: dict[str, dict[str, Any]] = await self.proxy.get_all_routes()
+                except StoreUnavailable:
+                    await anyio.sleep(0.1)
+                else:
+                    return found
 
     def describe(self, users: list[str]) -> str:
         """How things stand, for an error."""
