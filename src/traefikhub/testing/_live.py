@@ -22,7 +22,7 @@ _GRACE, _COUNTED = 5, 45
 
 
 _SWITCHING_SECONDS: Final = 0.05
-"""Traefik's entry points take a new configuration one after another, a millisecond or so apart. What
+"""Traefik's entry points take a new configuration one after another, some milliseconds apart. What
 it missed when it read stays missing until the next change."""
 
 
