@@ -4,12 +4,14 @@ and Hubs run by others."""
 from __future__ import annotations
 
 import json
+import secrets
 import socket
 import ssl
 import subprocess
 import sys
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -38,11 +40,23 @@ __all__ = [
 
 
 def free_port() -> int:
-    """A port of 127.0.0.1 on which nothing listens now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
+    """A port of 127.0.0.1 on which nothing listens now, by TCP nor UDP, nor soon will: from below
+    those that the kernel gives to connections, of which other tests have hundreds."""
+    while True:
+        port = 15_000 + secrets.randbelow(17_000)
+        if port in _GIVEN:
+            continue
+        try:
+            for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
+                with socket.socket(type=kind) as probe:
+                    probe.bind(("127.0.0.1", port))
+        except OSError:
+            continue
+        _GIVEN.append(port)
         return port
+
+
+_GIVEN: deque[int] = deque(maxlen=1000)
 
 
 class _Server(ThreadingHTTPServer):

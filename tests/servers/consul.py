@@ -9,7 +9,6 @@ import os
 import secrets
 import shutil
 import signal
-import socket
 import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -18,7 +17,7 @@ from urllib.parse import quote
 import requests
 
 from servers import require
-from support import wait_until
+from support import free_port, wait_until
 
 if TYPE_CHECKING:
     from traefikhub.testing import Certificates
@@ -33,26 +32,6 @@ def consul_binary() -> str:
     """The consul that the script fetched, or else the one on PATH; skips the test if there is
     none."""
     return require("consul", shutil.which(_FETCHED) or shutil.which("consul"), _FETCH)
-
-
-def _free_ports(count: int) -> list[int]:
-    """Ports on which nothing listens now, nor will while the server is down.
-
-    Consul finds its own address in its data, so it must keep its ports through a restart. From
-    the range of ``free_port`` the kernel would give them to others meanwhile.
-    """
-    found: list[int] = []
-    while len(found) < count:
-        port = 15_000 + secrets.randbelow(17_000)
-        try:
-            for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
-                with socket.socket(type=kind) as probe:
-                    probe.bind(("127.0.0.1", port))
-        except OSError:
-            continue
-        if port not in found:
-            found.append(port)
-    return found
 
 
 class ConsulServer:
@@ -79,7 +58,8 @@ class ConsulServer:
         self._directory = directory
         self._tls = certificates is not None
         self._process: subprocess.Popen[bytes] | None = None
-        self._http, self._https, serf, rpc = _free_ports(4)
+        # It finds its own address in its data, so it keeps its ports through a restart.
+        self._http, self._https, serf, rpc = (free_port() for _ in range(4))
         self._session = requests.Session()
         self._session.trust_env = False
         self._session.headers["X-Consul-Token"] = root_token
