@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import anyio
 import psutil
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
 from traitlets.config import Config
 
 from certificates import write_certificate
@@ -676,3 +677,11 @@ def test_a_store_that_asks_nobody_who_he_is(check: Check, tmp_path: Path) -> Non
         assert found.code == 0
         assert "c.EtcdStore.username is not set" in found.of("store, access", "warning")["found"]
     assert "store, access" not in check().rows
+
+
+def test_a_certificate_with_a_key_that_traefik_cannot_use(check: Check, tmp_path: Path) -> None:
+    options = certificate(tmp_path, 100)
+    write_certificate(tmp_path, 100, curve=ec.SECP256K1())
+    found = check(options, url=f"https://127.0.0.1:{free_port()}")
+    assert found.faults == ["certificate"]
+    assert "P-256" in found.of("certificate", "fault")["found"]

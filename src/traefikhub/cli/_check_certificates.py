@@ -12,17 +12,18 @@ from urllib.parse import urlsplit
 from cryptography import x509
 
 from traefikhub.base import CERTIFICATE_KEY
-from traefikhub.cli._findings import Finding, fault, fine, skipped, warning
-from traefikhub.session import SessionSettings, read_internal_ssl
+from traefikhub.cli._findings import Finding, Status, fault, fine, skipped, warning
+from traefikhub.session import SessionSettings, read_internal_ssl, read_pair
 from traefikhub.stores import Records
 from traefikhub.traefik import TraefikUnusable
 from traefikhub.traefik.acme import covers, held_for, storage_of
+from traefikhub.traefik.certificate import names_of
 from traefikhub.traefik.checks import check_certificate
 from traefikhub.traefik.https import AcmeSettings
 from traefikhub.traefik.https_checks import explain_ports
 from traefikhub.traefik.rundir import RunDir
 
-__all__ = ["look_at_certificates", "look_at_default", "look_at_internal", "names_of"]
+__all__ = ["look_at_certificates", "look_at_default", "look_at_internal"]
 
 _WARN_BEFORE: Final = datetime.timedelta(days=30)
 _OWN: Final = "c.JupyterHub.ssl_cert"
@@ -59,7 +60,7 @@ def look_at_certificates(
                 )
             )
         else:
-            found.append(_look(pair, host, now))
+            found.append(_look_at_own(settings, pair, host, now))
     found += [_look(pair, "", now) for pair in _pairs_of(settings.extra_dynamic_config)]
     if found:
         return found
@@ -76,6 +77,19 @@ def look_at_certificates(
             "set c.JupyterHub.ssl_cert and c.JupyterHub.ssl_key",
         )
     ]
+
+
+def _look_at_own(
+    settings: SessionSettings, pair: _Pair, host: str, now: datetime.datetime
+) -> Finding:
+    """As ``_look``, and whether a start would take it."""
+    found = _look(pair, host, now)
+    if found.status is not Status.FAULT and settings.starts_traefik:
+        try:
+            read_pair(pair.certificate, pair.key)
+        except TraefikUnusable as error:
+            return fault("certificate", error, "name another one there")
+    return found
 
 
 def _from_authority(
@@ -230,17 +244,6 @@ def _leaf(pair: _Pair) -> x509.Certificate:
 
 def _is_pem(text: str) -> bool:
     return "-----BEGIN" in text
-
-
-def names_of(certificate: x509.Certificate) -> list[str]:
-    """The names and addresses that it is for."""
-    try:
-        extension = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName)
-    except x509.ExtensionNotFound:
-        return []
-    names = extension.value.get_values_for_type(x509.DNSName)
-    addresses = extension.value.get_values_for_type(x509.IPAddress)
-    return [*names, *map(str, addresses)]
 
 
 def _covers(names: list[str], host: str) -> bool:

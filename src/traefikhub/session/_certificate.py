@@ -6,7 +6,7 @@ A renewal replaces two files, one after the other; the copies are made when both
 from __future__ import annotations
 
 import datetime
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -38,12 +38,12 @@ class Pair:
     """
 
     certificate: str
-    key: str
+    key: str = field(repr=False)
     expires: datetime.datetime
     warn_at: datetime.datetime
 
 
-def stamp(certificate: str, key: str) -> tuple[object, ...]:
+def stamp(*files: str) -> tuple[object, ...]:
     """What changes when one of the files does; missing ones count as a change, too. Blocks."""
 
     def of(file: str) -> object:
@@ -53,7 +53,7 @@ def stamp(certificate: str, key: str) -> tuple[object, ...]:
             return None
         return found.st_mtime_ns, found.st_size, found.st_ino
 
-    return of(certificate), of(key)
+    return tuple(map(of, files))
 
 
 def read_pair(certificate: str, key: str) -> Pair:

@@ -179,7 +179,7 @@ class FromAuthority:
 
     async def look(self) -> Term | None:
         """Read what Traefik keeps; tell when all is there, and if something isn't after a while."""
-        seen = await in_thread(stamp, str(self._storage), str(self._storage))
+        seen = await in_thread(stamp, str(self._storage))
         if seen != self._seen and (held := await in_thread(held_for, self._acme, self._storage)):
             self._seen = seen
             before, self._missing = self._term, held.missing

@@ -14,7 +14,7 @@ from typing import Any, Final
 from cryptography import x509
 
 from traefikhub.traefik._errors import TraefikUnusable
-from traefikhub.traefik.certificate import warn_before
+from traefikhub.traefik.certificate import names_of, warn_before
 from traefikhub.traefik.https import AcmeSettings, resolver_name
 from traefikhub.traefik.rundir import require_appendable
 
@@ -78,7 +78,7 @@ def held_for(acme: AcmeSettings, storage: Path) -> Held | None:
     now = datetime.datetime.now(datetime.timezone.utc)
     best: dict[str, x509.Certificate] = {}
     for leaf in sorted(leaves, key=lambda each: each.not_valid_after_utc):
-        names = _names_of(leaf)
+        names = names_of(leaf)
         best |= {domain: leaf for domain in acme.domains if covers(names, domain)}
     missing = tuple(
         domain
@@ -113,11 +113,3 @@ def _leaves(resolver: object) -> Iterator[x509.Certificate]:
                 match entry:
                     case {"certificate": str(chain)}:
                         yield x509.load_pem_x509_certificates(base64.b64decode(chain))[0]
-
-
-def _names_of(leaf: x509.Certificate) -> list[str]:
-    try:
-        found = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName)
-    except x509.ExtensionNotFound:
-        return []
-    return found.value.get_values_for_type(x509.DNSName)

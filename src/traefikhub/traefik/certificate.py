@@ -12,7 +12,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-__all__ = ["make_default_certificate", "still_good", "warn_before"]
+__all__ = ["make_default_certificate", "names_of", "still_good", "warn_before"]
 
 _NAME: Final = "TRAEFIKHUB DEFAULT CERT"
 _VALID: Final = datetime.timedelta(days=3650)
@@ -54,6 +54,17 @@ def warn_before(certificate: x509.Certificate) -> datetime.datetime:
     begins, ends = certificate.not_valid_before_utc, certificate.not_valid_after_utc
     lives = ends - begins
     return ends - (_WARN_BEFORE if lives >= _LONG_LIVED else lives / _SHARE)
+
+
+def names_of(certificate: x509.Certificate) -> list[str]:
+    """The names and addresses that it is for."""
+    try:
+        extension = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName)
+    except x509.ExtensionNotFound:
+        return []
+    names = extension.value.get_values_for_type(x509.DNSName)
+    addresses = extension.value.get_values_for_type(x509.IPAddress)
+    return [*names, *map(str, addresses)]
 
 
 def still_good(certificate: str) -> bool:
