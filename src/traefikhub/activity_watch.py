@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Final
 
@@ -18,7 +18,7 @@ from traefikhub.activity import Activity, to_records
 from traefikhub.stores import Records
 from traefikhub.threads import in_thread
 from traefikhub.traefik.connections import Address, Resolver, open_targets
-from traefikhub.traefik.metrics import MetricsUnavailable, Scrape
+from traefikhub.traefik.metrics import Scrape
 
 __all__ = ["ActivityWatch", "LocalTraefik"]
 
@@ -62,15 +62,17 @@ class ActivityWatch:
     """Answers when each route was last used.
 
     Args:
-        traefik: None if its connections can't be seen; then every route is always active.
-        scrape: asks Traefik what it has counted.
+        traefik: None if its connections can't be seen.
+        scrape: asks every Traefik that there is what it has counted, None for one that couldn't be
+            asked. None if they can't be asked at all: without ``traefik`` as well, every route is
+            always active.
         log: where it is told that Traefik couldn't be asked.
     """
 
     def __init__(
         self,
         traefik: LocalTraefik | None,
-        scrape: Callable[[], Awaitable[Scrape]],
+        scrape: Callable[[], Awaitable[Sequence[Scrape | None]]] | None,
         log: logging.Logger,
     ) -> None:
         self._traefik = traefik
@@ -169,6 +171,8 @@ class ActivityWatch:
 
     async def _look(self) -> Look:
         look = _UNKNOWN
+        if self._traefik is None and self._scrape is not None:
+            return look  # what is counted has to do
         if self._traefik is not None:
             try:
                 look = await in_thread(self._traefik.look, self._activity.hosts())
@@ -194,13 +198,9 @@ class ActivityWatch:
 
     async def _count(self) -> bool:
         """Fold in what Traefik has counted; whether it could be asked."""
-        if self._traefik is None:
+        if self._scrape is None:
             return False  # all are active anyway
         asked = self._activity.asking()
-        scrape: Scrape | None = None
-        try:
-            scrape = await self._scrape()
-        except MetricsUnavailable as error:
-            self._log.warning("All routes count as active: %s", error)
-        self._activity.see_counters([scrape], asked, time.time())
-        return scrape is not None
+        scrapes = await self._scrape()
+        self._activity.see_counters(scrapes, asked, time.time())
+        return None not in scrapes and bool(scrapes)

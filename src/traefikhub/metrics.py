@@ -7,7 +7,7 @@ all proxies of a process share one ``Metrics``; a Hub has one proxy.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum
@@ -21,6 +21,7 @@ from prometheus_client.registry import Collector
 
 from traefikhub.stores import FencedError, RecordRefused, StoreCorrupt, StoreUnavailable
 from traefikhub.traefik import NotLive
+from traefikhub.traefik.replicas import ReplicaStanding
 from traefikhub.traefik.supervisor import TraefikState
 
 __all__ = ["Health", "Metrics", "Standing", "StoreCall", "metrics_of_hub"]
@@ -192,6 +193,10 @@ class Metrics:
         """As ``show``, for when the certificate ends that users see, in seconds since 1970."""
         self._standing.look_at_certificate = WeakMethod(look)
 
+    def show_replicas(self, look: Callable[[], Sequence[ReplicaStanding]]) -> None:
+        """As ``show``, for the Traefiks that others run."""
+        self._standing.look_at_replicas = WeakMethod(look)
+
     def show_traefik(self, look: Callable[[], TraefikState]) -> None:
         """As ``show``, for the Traefik that the Hub started."""
         self._standing.look_at_traefik = WeakMethod(look)
@@ -202,6 +207,7 @@ class _StandingCollector(Collector):
         self.look: WeakMethod[Callable[[], Standing]] | None = None
         self.look_at_traefik: WeakMethod[Callable[[], TraefikState]] | None = None
         self.look_at_certificate: WeakMethod[Callable[[], float | None]] | None = None
+        self.look_at_replicas: WeakMethod[Callable[[], Sequence[ReplicaStanding]]] | None = None
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
         look = self.look() if self.look else None
@@ -225,6 +231,25 @@ class _StandingCollector(Collector):
             for state in Health:
                 health.add_metric([state.value], float(state is standing.health))
         yield from (routes, stored, live, health, self._traefik(), self._certificate())
+        yield from self._replicas()
+
+    def _replicas(self) -> Iterator[GaugeMetricFamily]:
+        look = self.look_at_replicas() if self.look_at_replicas else None
+        up = GaugeMetricFamily(
+            "traefikhub_replica_up",
+            "1 for a Traefik, run by others, for which changes of routes wait; 0 for one that is "
+            "late or can't be reached",
+            labels=["replica"],
+        )
+        served = GaugeMetricFamily(
+            "traefikhub_replica_generation",
+            "The newest generation that a Traefik, run by others, was seen to serve",
+            labels=["replica"],
+        )
+        for each in look() if look else ():
+            up.add_metric([each.name], float(each.counts))
+            served.add_metric([each.name], each.served)
+        yield from (up, served)
 
     def _certificate(self) -> GaugeMetricFamily:
         look = self.look_at_certificate() if self.look_at_certificate else None

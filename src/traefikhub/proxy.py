@@ -124,8 +124,19 @@ class TraefikProxy(HttpsOptions, Proxy):  # type: ignore[misc]
         "auth_api", help="The name of Traefik's entry point for its API and dashboard."
     ).tag(config=True)
 
-    traefik_api_url = Unicode(
-        "http://127.0.0.1:8099", help="Where Traefik's API listens, or shall listen."
+    traefik_api_url = Union(
+        [Unicode(), List(Unicode())],
+        default_value="http://127.0.0.1:8099",
+        help="""Where Traefik's API listens, or shall listen. If several Traefiks are run by others
+        (``should_start = False``), a list of theirs; a name that has several addresses stands for
+        as many Traefiks, and is looked up again and again.""",
+    ).tag(config=True)
+
+    replica_timeout = Float(
+        5.0,
+        min=0,
+        help="""Seconds that a Traefik may be later with a change than another one. Then changes
+        no longer wait for it, until it has caught up. For Traefiks that others run.""",
     ).tag(config=True)
 
     traefik_api_validate_cert = Bool(
@@ -206,14 +217,14 @@ class TraefikProxy(HttpsOptions, Proxy):  # type: ignore[misc]
     last_activity = Bool(
         help="""Tell JupyterHub when each route was last used, as configurable-http-proxy does, so
         that servers which don't report that themselves can be culled when they are idle. Traefik
-        then counts requests, for which it needs some more time and memory. By default on if this
-        proxy starts Traefik for a Hub. Of an external Traefik too little can be known: with True,
-        all routes count as active, and no server is ever culled.""",
+        then counts requests, for which it needs some more time and memory. By default on if there
+        is a Hub. Of Traefiks that others run, only what they count is known: an open websocket
+        is use when it is closed.""",
     ).tag(config=True)
 
     @default("last_activity")
     def _default_last_activity(self) -> bool:
-        return bool(self.should_start and self.hub is not None)
+        return self.hub is not None
 
     sanitize_path = Bool(
         False,
@@ -287,6 +298,12 @@ class TraefikProxy(HttpsOptions, Proxy):  # type: ignore[misc]
         return text
 
     @property
+    def api_urls(self) -> tuple[str, ...]:
+        """``traefik_api_url``, one or several."""
+        urls = self.traefik_api_url
+        return (urls,) if isinstance(urls, str) else tuple(urls)
+
+    @property
     def _https(self) -> HttpsSettings | None:
         return self.https_settings(certificate=bool(self.ssl_cert), url=self.public_url)
 
@@ -343,7 +360,7 @@ class TraefikProxy(HttpsOptions, Proxy):  # type: ignore[misc]
             *old_option_warnings(self.config, self.trait_names(config=True)),
             *unused_store_warnings(self.config, store_class, installed_stores()),
             *self.https_warnings(self._https),
-            *_of_the_api(self.traefik_api_url),
+            *(text for url in self.api_urls for text in _of_the_api(url)),
             *misspelt_sections(
                 self.config, {"TraefikProxy", store_class.__name__}, _names_below(Configurable)
             ),
@@ -376,7 +393,7 @@ class TraefikProxy(HttpsOptions, Proxy):  # type: ignore[misc]
             access_log=self.access_log,
             entry_point=self.traefik_entrypoint,
             api_entry_point=self.traefik_api_entrypoint,
-            api_url=self.traefik_api_url,
+            api_urls=self.api_urls,
             api_validate_cert=self.traefik_api_validate_cert,
             api_ca=self.traefik_api_ca,
             api_username=self.traefik_api_username,
@@ -395,6 +412,7 @@ class TraefikProxy(HttpsOptions, Proxy):  # type: ignore[misc]
             grace_seconds=self.grace_seconds,
             drain_seconds=self.drain_seconds,
             check_route_timeout=self.check_route_timeout,
+            replica_timeout=self.replica_timeout,
             store_check_interval=self.store_check_interval,
             starts_traefik=self.should_start,
             last_activity=self.last_activity,

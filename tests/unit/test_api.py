@@ -12,9 +12,11 @@ from typing import Any, cast
 import anyio
 import pytest
 
-from traefikhub.traefik import ApiRejected, Credentials, NotLive, TraefikApi
+from traefikhub.traefik import ApiRejected, Credentials, Endpoint, Marker, NotLive, TraefikApi
 
 pytestmark = pytest.mark.anyio
+
+MARKER = Marker("marker@file", "X")
 
 
 class FakeTraefik(ThreadingHTTPServer):
@@ -63,13 +65,13 @@ async def serving(answer: Callable[[], int]) -> AsyncIterator[FakeTraefik]:
 
 async def wait_for(api: TraefikApi, generation: int, **options: Any) -> None:
     options = {"timeout": 30, **options}
-    await api.wait_for_generation(generation, marker="marker@file", header="X", **options)
+    await api.wait_for_generation(generation, **options)
 
 
 async def test_a_generation_that_is_served() -> None:
     generations = iter([1, 1, 2])
     async with serving(lambda: next(generations)) as server:
-        api = TraefikApi(server.url, [])
+        api = TraefikApi(Endpoint(server.url), [], MARKER)
         await wait_for(api, 2)
         assert list(generations) == []
         api.close()
@@ -77,7 +79,7 @@ async def test_a_generation_that_is_served() -> None:
 
 async def test_one_that_is_not_says_what_is() -> None:
     async with serving(lambda: 1) as server:
-        api = TraefikApi(server.url, [])
+        api = TraefikApi(Endpoint(server.url), [], MARKER)
         with pytest.raises(NotLive, match=r"generation 2 \(marker@file: it serves 1\) within 0 s"):
             await wait_for(api, 2, timeout=0)
         api.close()
@@ -93,7 +95,7 @@ async def test_a_later_generation_counts_only_when_it_is_ours() -> None:
         return 90
 
     async with serving(answer) as server:
-        api = TraefikApi(server.url, [])
+        api = TraefikApi(Endpoint(server.url), [], MARKER)
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(lambda: wait_for(api, 2, newest=lambda: newest))
             assert await anyio.to_thread.run_sync(asked.wait, 30)
@@ -101,13 +103,14 @@ async def test_a_later_generation_counts_only_when_it_is_ours() -> None:
             # Asked again: the first answer was not taken for one.
             assert await anyio.to_thread.run_sync(asked.wait, 30)
             newest = 90
-        assert await api.served_generation(marker="marker@file", header="X") == 90
+        assert await api.served_generation() == 90
         api.close()
 
 
 async def test_what_is_served_is_unknown_where_nothing_answers() -> None:
-    api = TraefikApi("http://127.0.0.1:1", [])
-    assert await api.served_generation(marker="marker@file", header="X") == 0
+    api = TraefikApi(Endpoint("http://127.0.0.1:1"), [], MARKER)
+    with pytest.raises(NotLive, match=r"http://127\.0\.0\.1:1 can't be asked: .*refused"):
+        await api.served_generation()
     api.close()
 
 
@@ -115,7 +118,7 @@ async def test_the_credentials_that_are_accepted_are_kept() -> None:
     old, new = Credentials("ada", "old"), Credentials("ada", "new")
     async with serving(lambda: 1) as server:
         server.accepted = new.header()
-        api = TraefikApi(server.url, [old, new])
+        api = TraefikApi(Endpoint(server.url), [old, new], MARKER)
         await wait_for(api, 1)
         await wait_for(api, 1)
         assert server.users == [old.header(), new.header(), new.header()]
@@ -126,7 +129,7 @@ async def test_credentials_that_nobody_accepts(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr("traefikhub.traefik._poll._REJECTED_SECONDS", 0.0)
     async with serving(lambda: 1) as server:
         server.accepted = "nobody"
-        api = TraefikApi(server.url, [Credentials("ada", "secret")])
+        api = TraefikApi(Endpoint(server.url), [Credentials("ada", "secret")], MARKER)
         with pytest.raises(ApiRejected, match=r"'ada'.*c\.TraefikProxy") as caught:
             await wait_for(api, 1)
         assert "secret" not in str(caught.value)
@@ -141,7 +144,7 @@ async def test_a_cancelled_call_returns_at_once_and_the_next_one_works() -> None
         return served[0]
 
     async with serving(answer) as server:
-        api = TraefikApi(server.url, [])
+        api = TraefikApi(Endpoint(server.url), [], MARKER)
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(lambda: wait_for(api, 2, stored=threading.Event()))
             assert await anyio.to_thread.run_sync(asked.wait, 30)
@@ -160,7 +163,7 @@ async def test_closing_does_not_wait_for_a_question_that_hangs() -> None:
         return 1
 
     async with serving(answer) as server:
-        api = TraefikApi(server.url, [])
+        api = TraefikApi(Endpoint(server.url), [], MARKER)
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(lambda: wait_for(api, 2))
             assert await anyio.to_thread.run_sync(asked.wait, 30)

@@ -296,7 +296,7 @@ async def test_names_and_units_follow_prometheus_habits() -> None:
     registry = CollectorRegistry()
     Metrics(registry)
     families = list(registry.collect())
-    assert len(families) == 14
+    assert len(families) == 16
     for family in families:
         assert family.name.startswith("traefikhub_")
         assert family.documentation

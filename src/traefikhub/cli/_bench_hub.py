@@ -110,7 +110,7 @@ def _settings_here(
         store=place.store,
         log=_silent(),
         public_url=f"{scheme}://127.0.0.1:{ports[0]}",
-        api_url=f"http://127.0.0.1:{ports[1]}",
+        api_urls=(f"http://127.0.0.1:{ports[1]}",),
         run_dir=str(run_dir),
         static_config_file="",
         access_log="",

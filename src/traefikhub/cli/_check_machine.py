@@ -19,6 +19,7 @@ from traefikhub.session import (
 from traefikhub.stores import in_thread
 from traefikhub.traefik import TraefikError, find_traefik
 from traefikhub.traefik.api import Sign, sign_of_life
+from traefikhub.traefik.endpoints import Endpoint
 from traefikhub.traefik.rundir import RunDir, openness
 
 __all__ = [
@@ -73,7 +74,7 @@ async def look_at_hub(proxy: Any, settings: SessionSettings, standing: Standing)
 async def _answers(url: str, settings: SessionSettings) -> bool:
     own = settings.internal_ssl
     try:
-        sign = await sign_of_life(url, (own.certificate, own.key) if own else None)
+        sign = await sign_of_life(Endpoint(url), (own.certificate, own.key) if own else None)
     except OSError:  # which is told elsewhere
         return False
     return sign is Sign.ANSWERS

@@ -14,15 +14,18 @@ from traefikhub.session import (
     wait_served,
 )
 from traefikhub.stores import Snapshot, StoreError
+from traefikhub.threads import in_thread
 from traefikhub.traefik import (
     ApiRejected,
     Credentials,
+    Endpoint,
     NotLive,
     TraefikError,
     Version,
     require_supported,
 )
 from traefikhub.traefik.api import Sign, sign_of_life
+from traefikhub.traefik.endpoints import find_endpoints
 
 __all__ = ["look_at_external", "look_at_own", "look_at_trial"]
 
@@ -54,14 +57,15 @@ async def look_at_own(
         if standing.hub
         else f"start the Hub; or end what is left: kill {standing.traefik[0].pid}"
     )
-    if await sign_of_life(settings.api_url) is not Sign.ANSWERS:
+    endpoint = Endpoint(settings.api_url)
+    if await sign_of_life(endpoint) is not Sign.ANSWERS:
         return [fault("API", f"nothing answers at {settings.api_url} ({_URL})", fix)]
     try:
-        version = await ask_version(settings, credentials, timeout=_VERSION_SECONDS)
+        version = await ask_version(settings, endpoint, credentials, timeout=_VERSION_SECONDS)
     except TraefikError as error:
         return [fault("API", error, fix)]
     found = fine("API", f"Traefik {version} answers at {settings.api_url}")
-    serves = await _serves(settings, credentials, snapshot, fix)
+    serves = await _serves(settings, endpoint, credentials, snapshot, fix)
     if serves.status is Status.FAULT and not standing.hub:
         # It may have served another store.
         serves = warning(serves.check, serves.found, "none is needed: the Hub's start mends it")
@@ -69,12 +73,26 @@ async def look_at_own(
 
 
 async def look_at_external(settings: SessionSettings, snapshot: Snapshot | None) -> list[Finding]:
-    """The API of a Traefik that others run, as the Hub will ask it."""
-    if await sign_of_life(settings.api_url) is not Sign.ANSWERS:
+    """The APIs of the Traefiks that others run, as the Hub will ask them."""
+    endpoints, problems = await in_thread(find_endpoints, settings.api_urls)
+    findings = [
+        fault("API", problem, f"set {_URL} to names that this machine can resolve")
+        for problem in problems
+    ]
+    for endpoint in endpoints:
+        findings += await _look_at_one(settings, endpoint, snapshot)
+    return findings
+
+
+async def _look_at_one(
+    settings: SessionSettings, endpoint: Endpoint, snapshot: Snapshot | None
+) -> list[Finding]:
+    url = endpoint.shown
+    if await sign_of_life(endpoint) is not Sign.ANSWERS:
         return [
             fault(
                 "API",
-                f"nothing answers at {settings.api_url} ({_URL})",
+                f"nothing answers at {url} ({_URL})",
                 f"start that Traefik, with an entry point {settings.api_entry_point} at that "
                 f"address; or set {_URL}",
             )
@@ -84,11 +102,11 @@ async def look_at_external(settings: SessionSettings, snapshot: Snapshot | None)
         credentials.append(Credentials(settings.api_username, settings.api_password))
     brings_router = settings.setup_dynamic_config
     try:
-        version = await ask_version(settings, credentials, timeout=_VERSION_SECONDS)
+        version = await ask_version(settings, endpoint, credentials, timeout=_VERSION_SECONDS)
     except ApiRejected as error:
         if not credentials and brings_router:
             return [
-                fine("API", f"answers at {settings.api_url}, and asks for a password"),
+                fine("API", f"answers at {url}, and asks for a password"),
                 skipped(
                     "API, version and store",
                     f"only the Hub that runs knows the password; with {_PASSWORD} this check does",
@@ -107,7 +125,7 @@ async def look_at_external(settings: SessionSettings, snapshot: Snapshot | None)
         return [_no_router(settings, error)]
     except TraefikError as error:
         return [fault("API", error, "use a release of Traefik")]
-    return [_supported(settings, version), await _serves(settings, credentials, snapshot, "")]
+    return [_supported(url, version), await _serves(settings, endpoint, credentials, snapshot, "")]
 
 
 def _no_router(settings: SessionSettings, error: NotLive) -> Finding:
@@ -127,16 +145,17 @@ def _no_router(settings: SessionSettings, error: NotLive) -> Finding:
     )
 
 
-def _supported(settings: SessionSettings, version: Version) -> Finding:
+def _supported(url: str, version: Version) -> Finding:
     try:
-        require_supported(version, settings.api_url)
+        require_supported(version, url)
     except TraefikError as error:
         return fault("API", error, "upgrade that Traefik")
-    return fine("API", f"Traefik {version} answers at {settings.api_url}")
+    return fine("API", f"Traefik {version} answers at {url}")
 
 
 async def _serves(
     settings: SessionSettings,
+    endpoint: Endpoint,
     credentials: list[Credentials],
     snapshot: Snapshot | None,
     fix: str,
@@ -147,7 +166,9 @@ async def _serves(
     if not snapshot.generation:
         return skipped(check, "no Hub has written to the store yet")
     try:
-        await wait_served(settings, credentials, snapshot.generation, timeout=_ROUTES_SECONDS)
+        await wait_served(
+            settings, endpoint, credentials, snapshot.generation, timeout=_ROUTES_SECONDS
+        )
     except TraefikError as error:
         return fault(
             check,
@@ -156,7 +177,9 @@ async def _serves(
             or f"give it providers.{settings.store.provider_name} as traefikhub static-config "
             "shows, and look into its log",
         )
-    return fine(check, f"it serves what the store holds (generation {snapshot.generation})")
+    return fine(
+        check, f"{endpoint.shown} serves what the store holds (generation {snapshot.generation})"
+    )
 
 
 async def look_at_trial(settings: SessionSettings, *, readable: bool) -> list[Finding]:

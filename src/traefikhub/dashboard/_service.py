@@ -66,7 +66,9 @@ def dashboard_service(
             )
         run_dir = Path(proxy.get("run_dir", "jupyterhub-traefik")).expanduser().absolute()
         username, password_file = _POLLING_USER, str(run_dir / _PASSWORD_FILE)
-    api_url = str(proxy.get("traefik_api_url", "http://127.0.0.1:8099"))
+    configured = proxy.get("traefik_api_url", "http://127.0.0.1:8099")
+    # All serve the same; the dashboard shows the first.
+    api_url = configured if isinstance(configured, str) else str([*configured, ""][0])
     if "@" in urlsplit(api_url).netloc:  # it would be seen in the list of processes
         raise ValueError(
             "dashboard_service: c.TraefikProxy.traefik_api_url holds a password; set "

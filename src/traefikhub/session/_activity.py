@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from functools import partial
 from typing import Final
 
@@ -12,8 +13,9 @@ from traefikhub.activity_watch import ActivityWatch, LocalTraefik
 from traefikhub.session._parts import tls_of
 from traefikhub.session._settings import SessionSettings
 from traefikhub.stores import Snapshot
-from traefikhub.traefik import Credentials
-from traefikhub.traefik.metrics import scrape
+from traefikhub.traefik import Credentials, Endpoint
+from traefikhub.traefik.metrics import MetricsUnavailable, Scrape, scrape
+from traefikhub.traefik.replicas import Replicas
 from traefikhub.writer import RouteWriter
 
 __all__ = ["save_activity", "watch_external", "watch_local"]
@@ -38,23 +40,58 @@ async def watch_local(
             "none is ever idle (c.TraefikProxy.last_activity)",
             blind,
         )
-    watch = _watch(settings, [polling], None if blind else local)
+    watch = ActivityWatch(
+        None if blind else local,
+        None if blind else partial(_scrape_all, settings, [polling], (Endpoint(settings.api_url),)),
+        settings.log,
+    )
     await watch.restore(_targets_of(writer), from_records(snapshot.records))
     writer.on_drift = watch.forget
     return watch
 
 
 async def watch_external(
-    settings: SessionSettings, credentials: list[Credentials], writer: RouteWriter
+    settings: SessionSettings,
+    credentials: list[Credentials],
+    writer: RouteWriter,
+    replicas: Replicas,
 ) -> ActivityWatch:
-    """A watch that takes everything for used: of an external Traefik too little can be known."""
-    settings.log.warning(
-        "Of an external Traefik it can't be known which routes are used: all count as active, "
-        "and none is ever idle (c.TraefikProxy.last_activity)"
-    )
-    watch = _watch(settings, credentials, None)
+    """The watch over what Traefiks count that others run, whose connections can't be seen."""
+
+    async def scrape_all() -> Sequence[Scrape | None]:
+        # What one has counted that is gone, is gone: then all routes are active once.
+        reached = [each.endpoint for each in replicas.members if each.reached]
+        return await _scrape_all(settings, credentials, reached)
+
+    watch = ActivityWatch(None, scrape_all, settings.log)
     await watch.restore(_targets_of(writer), None)
+    writer.on_drift = watch.forget
     return watch
+
+
+async def _scrape_all(
+    settings: SessionSettings, credentials: list[Credentials], endpoints: Collection[Endpoint]
+) -> Sequence[Scrape | None]:
+    """What each has counted; None for one that couldn't be asked, which is told."""
+    found: dict[Endpoint, Scrape | None] = dict.fromkeys(endpoints)
+
+    async def ask(endpoint: Endpoint) -> None:
+        try:
+            found[endpoint] = await scrape(
+                f"{endpoint.url.rstrip('/')}/metrics",
+                settings.store.provider_name,
+                credentials=credentials,
+                timeout=_SCRAPE_SECONDS,
+                tls=tls_of(settings),
+                address=endpoint.address,
+            )
+        except MetricsUnavailable as error:
+            settings.log.warning("All routes count as active: %s", error)
+
+    async with anyio.create_task_group() as group:
+        for endpoint in found:
+            group.start_soon(ask, endpoint)
+    return [*found.values()]
 
 
 async def save_activity(
@@ -69,28 +106,6 @@ async def save_activity(
             await writer.save(records)
     except Exception as error:  # whatever it is, Traefik has ended, and the Hub must
         settings.log.warning("When routes were last used is not remembered: %s", error)
-
-
-def _watch(
-    settings: SessionSettings, credentials: list[Credentials], traefik: LocalTraefik | None
-) -> ActivityWatch:
-    """What tells when routes were last used.
-
-    Args:
-        traefik: None if too little can be known of it.
-    """
-    return ActivityWatch(
-        traefik,
-        partial(
-            scrape,
-            f"{settings.api_url.rstrip('/')}/metrics",
-            settings.store.provider_name,
-            credentials=credentials,
-            timeout=_SCRAPE_SECONDS,
-            tls=tls_of(settings),
-        ),
-        settings.log,
-    )
 
 
 def _targets_of(writer: RouteWriter) -> dict[str, str]:

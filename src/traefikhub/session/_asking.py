@@ -7,8 +7,7 @@ from contextlib import AsyncExitStack
 
 from traefikhub.session._parts import POLLING_USER, api_client
 from traefikhub.session._settings import SessionSettings
-from traefikhub.stores import GENERATION_HEADER, GENERATION_MARKER
-from traefikhub.traefik import Credentials, Version
+from traefikhub.traefik import Credentials, Endpoint, Version
 from traefikhub.traefik.rundir import RunDir
 
 __all__ = ["ask_version", "own_credentials", "wait_served"]
@@ -25,9 +24,13 @@ def own_credentials(settings: SessionSettings) -> list[Credentials]:
 
 
 async def ask_version(
-    settings: SessionSettings, credentials: Sequence[Credentials], *, timeout: float
+    settings: SessionSettings,
+    endpoint: Endpoint,
+    credentials: Sequence[Credentials],
+    *,
+    timeout: float,
 ) -> Version:
-    """The version of the Traefik at ``traefik_api_url``.
+    """The version of the Traefik whose API is there.
 
     Raises:
         NotLive: it didn't tell in ``timeout`` seconds.
@@ -35,12 +38,13 @@ async def ask_version(
         TraefikUnusable: it is no release.
     """
     async with AsyncExitStack() as stack:
-        api = api_client(settings, list(credentials), stack)
+        api = api_client(settings, endpoint, list(credentials), stack)
         return await api.version(timeout=timeout)
 
 
 async def wait_served(
     settings: SessionSettings,
+    endpoint: Endpoint,
     credentials: Sequence[Credentials],
     generation: int,
     *,
@@ -53,10 +57,5 @@ async def wait_served(
         ApiRejected: no credentials are accepted.
     """
     async with AsyncExitStack() as stack:
-        api = api_client(settings, list(credentials), stack)
-        await api.wait_for_generation(
-            generation,
-            marker=f"{GENERATION_MARKER.name}@{settings.store.provider_name}",
-            header=GENERATION_HEADER,
-            timeout=timeout,
-        )
+        api = api_client(settings, endpoint, list(credentials), stack)
+        await api.wait_for_generation(generation, timeout=timeout)

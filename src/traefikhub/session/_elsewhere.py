@@ -61,7 +61,7 @@ def elsewhere(
         https=replace(settings.https, http_port=http, http3=False) if settings.https else None,
         http_port=http if settings.http_port else 0,
         public_url=f"{'https' if settings.https else 'http'}://127.0.0.1:{users}",
-        api_url=f"http://127.0.0.1:{api}",
+        api_urls=(f"http://127.0.0.1:{api}",),
         api_entry_point=_API,
         run_dir=str(directory),
         static_config_file="",

@@ -1,10 +1,13 @@
-"""Connect to a Traefik that others run."""
+"""Connect to Traefiks that others run."""
 
 from __future__ import annotations
 
 import secrets
+from collections.abc import Mapping
 from contextlib import AsyncExitStack
+from typing import NamedTuple
 
+from traefikhub.base import metrics_records
 from traefikhub.error_pages import HubPages, leads_to_pages
 from traefikhub.session._activity import watch_external
 from traefikhub.session._certificate_sources import FilesOfOthers
@@ -13,28 +16,32 @@ from traefikhub.session._parts import (
     API_SETTING,
     POLLING_USER,
     ProxySession,
-    api_client,
     checked_extra,
     load,
     make_writer,
     open_store,
     pages_for,
+    replicas_of,
     run_writer,
     served_generation,
     watch_certificate,
+    watch_replicas,
 )
 from traefikhub.session._plan import EXTERNAL_OPTION_CHECKS
 from traefikhub.session._records import base_records, own_transport
 from traefikhub.session._settings import SessionSettings
+from traefikhub.stores import Records
 from traefikhub.threads import in_thread
-from traefikhub.traefik import Credentials, NotLive, require_supported
+from traefikhub.traefik import Credentials, NotLive, Version, require_supported
+from traefikhub.traefik.replicas import Replicas
 from traefikhub.writer import RouteWriter
 
 __all__ = ["connect_external"]
 
 
 async def connect_external(settings: SessionSettings, stack: AsyncExitStack) -> ProxySession:
-    """Connect to a Traefik that others run; return when it serves what the store remembers."""
+    """Connect to Traefiks that others run; return when those that can be reached serve what the
+    store remembers."""
     for check in EXTERNAL_OPTION_CHECKS:
         check(settings)
     sets_up = settings.setup_dynamic_config
@@ -47,46 +54,94 @@ async def connect_external(settings: SessionSettings, stack: AsyncExitStack) -> 
     credentials = [polling] if sets_up else []
     if settings.api_password:
         credentials.append(Credentials(settings.api_username, settings.api_password))
-    api = api_client(settings, credentials, stack)
+    replicas = replicas_of(settings, credentials, stack)
     explanation = _explanation(settings)
 
-    async def begin(pages: HubPages | None, served: int = 0) -> RouteWriter:
+    async def begin(able: _Able, served: int = 0) -> RouteWriter:
         # Of use or not, the routes name it.
         base = own_transport(settings, tls)
         if sets_up:
-            base = await base_records(settings, snapshot, polling, pages, tls)
+            base = await base_records(
+                settings, snapshot, polling, able.pages, tls, counts=able.counts
+            )
         writer = make_writer(
-            settings, base=base, extra=extra, pages=pages, api=api, explain=lambda: explanation
+            settings,
+            base=base,
+            extra=extra,
+            pages=able.pages,
+            api=replicas,
+            explain=lambda: explanation,
         )
         await writer.restore(snapshot, served=served)
         return writer
 
-    # Its version is known only after its API's router was written; before 3.7, it would refuse the
-    # error pages and all else with them. So at first they are left alone if they are there, by an
-    # earlier Hub, and not begun if they aren't.
-    pages = settings.error_pages if sets_up and leads_to_pages(snapshot.records) else None
-    writer = await begin(pages)
+    # What they are able to is known only after the API's router was written; and one that isn't
+    # would refuse the error pages, before 3.7, and all else with them. So at first such things are
+    # left alone if they are there, by an earlier Hub, and not begun if they aren't.
+    able = _able_by(snapshot.records, settings) if sets_up else _Able(None, False)
+    writer = await begin(able)
     try:
-        version = await api.version(timeout=settings.check_route_timeout)
+        versions = await replicas.open(settings.check_route_timeout)
     except NotLive as error:
         raise NotLive(
             f"{error}. Is Traefik running there ({API_SETTING})? {explanation}"
         ) from error
-    require_supported(version, settings.api_url)
-    possible = pages_for(settings, version) if sets_up else pages
-    served = await served_generation(settings, api)
-    if possible != pages or served > writer.generation:
+    for name, version in versions.items():
+        require_supported(version, name)
+    possible = await _possible(settings, replicas, versions) if sets_up else able
+    served = await served_generation(replicas)
+    if possible != able or served > writer.generation:
         snapshot = await load(settings)
         writer = await begin(possible, served)
     await writer.wait_live()
     run_writer(settings, writer, stack)
+    watch_replicas(settings, replicas, writer, possible.pages, stack)
     if settings.ssl_cert and sets_up:
         files = FilesOfOthers(settings.ssl_cert, settings.ssl_key)
         watch_certificate(files, settings, stack)
     watch = None
-    if settings.last_activity:
-        watch = await watch_external(settings, credentials, writer)
-    return ProxySession(writer, watch, f"Traefik {version} at {settings.api_url}, run by others")
+    if possible.counts:
+        watch = await watch_external(settings, credentials, writer, replicas)
+    found = ", ".join(f"{version} at {name}" for name, version in versions.items())
+    return ProxySession(writer, watch, f"Traefik {found}, run by others")
+
+
+class _Able(NamedTuple):
+    """What the records may have that not every Traefik can do.
+
+    pages: the Hub's error pages, if they can be shown.
+    counts: whether requests are counted.
+    """
+
+    pages: HubPages | None
+    counts: bool
+
+
+def _able_by(records: Records, settings: SessionSettings) -> _Able:
+    """What an earlier Hub found possible."""
+    return _Able(
+        settings.error_pages if leads_to_pages(records) else None,
+        settings.last_activity and not metrics_records("").keys() - records.keys(),
+    )
+
+
+async def _possible(
+    settings: SessionSettings, replicas: Replicas, versions: Mapping[str, Version]
+) -> _Able:
+    """What all of them are able to. Tells what they aren't."""
+    counts = settings.last_activity
+    if counts:
+        backends = await replicas.metrics_backends()
+        lacking = [name for name in versions if backends.get(name) != "Prometheus"]
+        if lacking:
+            settings.log.warning(
+                "It can't be known which routes are used: Traefik at %s counts no requests. Give "
+                "it metrics.prometheus, as `traefikhub static-config` prints it; or set "
+                "c.TraefikProxy.last_activity = False",
+                ", ".join(lacking),
+            )
+        counts = not lacking
+    return _Able(pages_for(settings, min(versions.values())), counts)
 
 
 def _explanation(settings: SessionSettings) -> str:

@@ -21,7 +21,7 @@ __all__ = ["external_static", "is_loopback"]
 def external_static(settings: SessionSettings, version: Version) -> dict[str, Document]:
     """The static configuration for a Traefik that others run, perhaps in another container.
 
-    Unlike our own, it counts no requests and keeps no access log, for these are theirs to say.
+    Unlike our own, it keeps no access log, for that is theirs to say.
     Its API listens on every interface, unless the Hub asks for it on this very machine.
 
     Raises:

@@ -40,6 +40,7 @@ from traefikhub.stores import place_of
 from traefikhub.threads import in_thread
 from traefikhub.traefik import Credentials, TraefikProcess
 from traefikhub.traefik.api import sign_of_life
+from traefikhub.traefik.endpoints import Endpoint
 from traefikhub.traefik.environment import passed_on
 from traefikhub.traefik.process import last_words
 from traefikhub.traefik.rundir import RunDir, write_private
@@ -67,7 +68,9 @@ async def start_traefik(settings: SessionSettings, stack: AsyncExitStack) -> Pro
     copies = await in_thread(_certificate.keep, plan.pair, run_dir.path) if plan.pair else None
     tls = await in_thread(_internal_ssl.keep, plan.tls, run_dir.path) if plan.tls else None
     certificate = record_of(copies) if copies else None
-    base = await base_records(settings, snapshot, polling, pages, tls, certificate)
+    base = await base_records(
+        settings, snapshot, polling, pages, tls, certificate, counts=settings.last_activity
+    )
     config = own_static(
         settings,
         plan.version,
@@ -77,7 +80,7 @@ async def start_traefik(settings: SessionSettings, stack: AsyncExitStack) -> Pro
         run_dir=run_dir.path,
     )
     config_file = await _write(settings, run_dir, as_toml(config))
-    api = api_client(settings, [polling], stack)
+    api = api_client(settings, Endpoint(settings.api_url), [polling], stack)
     writer = make_writer(
         settings,
         base=base,
@@ -91,7 +94,7 @@ async def start_traefik(settings: SessionSettings, stack: AsyncExitStack) -> Pro
         ),
         answered=lambda: supervisor.has_answered(),
     )
-    served = await served_generation(settings, api) if leftovers.processes else 0
+    served = await served_generation(api) if leftovers.processes else 0
     await writer.restore(snapshot, served=served)
     env = {**passed_on(), **settings.traefik_env}
     if proxied := http_proxy_of(env):
@@ -138,7 +141,7 @@ async def start_traefik(settings: SessionSettings, stack: AsyncExitStack) -> Pro
             fingerprint=mark,
             ports=plan.ports,
         ),
-        partial(sign_of_life, settings.api_url),
+        partial(sign_of_life, Endpoint(settings.api_url)),
         settings.drain_seconds,
         settings.log,
         restarted,

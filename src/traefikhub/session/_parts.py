@@ -8,13 +8,14 @@ from collections.abc import Callable, Iterable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from functools import partial
-from typing import Final
+from typing import Final, Protocol
 from urllib.parse import urlsplit
 
 from traefikhub.activity_watch import ActivityWatch
 from traefikhub.base import extra_records, without_rule
 from traefikhub.error_pages import ERROR_PAGES_SINCE, HubPages, root_routers
 from traefikhub.internal_ssl import TRANSPORT_KEY
+from traefikhub.metrics import metrics_of_hub
 from traefikhub.rules import parse_routespec
 from traefikhub.self_check import SelfCheck
 from traefikhub.session._certificate_sources import Source
@@ -23,7 +24,19 @@ from traefikhub.session._settings import SessionSettings
 from traefikhub.stores import GENERATION_HEADER, GENERATION_MARKER, Records, Snapshot, StoreCorrupt
 from traefikhub.table import INHERITED, Route, Table
 from traefikhub.threads import in_thread
-from traefikhub.traefik import Credentials, NotLive, TraefikApi, Version
+from traefikhub.traefik import (
+    Credentials,
+    Endpoint,
+    Marker,
+    NotLive,
+    TraefikApi,
+    TraefikError,
+    TraefikUnusable,
+    Version,
+    require_supported,
+)
+from traefikhub.traefik.replica_watch import ReplicaWatch
+from traefikhub.traefik.replicas import Replicas
 from traefikhub.tree import RouteTree
 from traefikhub.writer import RouteWriter
 
@@ -36,12 +49,15 @@ __all__ = [
     "load",
     "make_table",
     "make_writer",
+    "marker_of",
     "open_store",
     "pages_for",
+    "replicas_of",
     "run_writer",
     "served_generation",
     "tls_of",
     "watch_certificate",
+    "watch_replicas",
 ]
 
 API_SETTING: Final = "c.TraefikProxy.traefik_api_url"
@@ -60,6 +76,23 @@ class ProxySession:
     writer: RouteWriter
     activity: ActivityWatch | None
     about: str
+
+
+class Waits(Protocol):
+    """One Traefik, or several as one."""
+
+    async def wait_for_generation(
+        self,
+        generation: int,
+        *,
+        timeout: float,
+        stored: threading.Event | None = None,
+        newest: Callable[[], int] | None = None,
+    ) -> None:
+        """See ``TraefikApi``."""
+
+    async def served_generation(self) -> int:
+        """See ``TraefikApi``."""
 
 
 async def open_store(settings: SessionSettings, stack: AsyncExitStack) -> Snapshot:
@@ -90,17 +123,35 @@ async def load(settings: SessionSettings) -> Snapshot:
 
 
 def api_client(
-    settings: SessionSettings, credentials: list[Credentials], stack: AsyncExitStack
+    settings: SessionSettings,
+    endpoint: Endpoint,
+    credentials: list[Credentials],
+    stack: AsyncExitStack,
 ) -> TraefikApi:
-    """A client of Traefik's API, until the stack is closed."""
-    api = TraefikApi(settings.api_url, credentials, tls=tls_of(settings))
+    """A client of the API of one Traefik, until the stack is closed."""
+    api = TraefikApi(endpoint, credentials, marker_of(settings), tls=tls_of(settings))
     stack.callback(api.close)
     return api
 
 
+def replicas_of(
+    settings: SessionSettings, credentials: list[Credentials], stack: AsyncExitStack
+) -> Replicas:
+    """All Traefiks that others run, until the stack is closed."""
+    tls = tls_of(settings)
+    replicas = Replicas(
+        settings.api_urls,
+        lambda endpoint: TraefikApi(endpoint, credentials, marker_of(settings), tls=tls),
+        patience=min(settings.replica_timeout, settings.check_route_timeout),
+        log=settings.log,
+    )
+    stack.callback(replicas.close)
+    return replicas
+
+
 def tls_of(settings: SessionSettings) -> ssl.SSLContext | None:
     """How to verify an https API; None for plain http."""
-    if urlsplit(settings.api_url).scheme != "https":
+    if all(urlsplit(url).scheme != "https" for url in settings.api_urls):
         return None
     tls = ssl.create_default_context(cafile=settings.api_ca or None)
     if not settings.api_validate_cert:
@@ -148,7 +199,7 @@ def make_writer(
     base: Records,
     extra: Records,
     pages: HubPages | None,
-    api: TraefikApi,
+    api: Waits,
     explain: Callable[[], str],
     answered: Callable[[], None] = lambda: None,
 ) -> RouteWriter:
@@ -163,8 +214,6 @@ def make_writer(
         try:
             await api.wait_for_generation(
                 generation,
-                marker=_marker(settings),
-                header=GENERATION_HEADER,
                 timeout=settings.check_route_timeout,
                 stored=stored,
                 newest=lambda: writer.generation,
@@ -198,13 +247,17 @@ def make_table(
     )
 
 
-async def served_generation(settings: SessionSettings, api: TraefikApi) -> int:
+async def served_generation(api: Waits) -> int:
     """The generation that Traefik serves now; 0 if it isn't known."""
-    return await api.served_generation(marker=_marker(settings), header=GENERATION_HEADER)
+    try:
+        return await api.served_generation()
+    except TraefikError:
+        return 0
 
 
-def _marker(settings: SessionSettings) -> str:
-    return f"{GENERATION_MARKER.name}@{settings.store.provider_name}"
+def marker_of(settings: SessionSettings) -> Marker:
+    """What shows the generation in the API of a Traefik that reads this store."""
+    return Marker(f"{GENERATION_MARKER.name}@{settings.store.provider_name}", GENERATION_HEADER)
 
 
 def run_writer(settings: SessionSettings, writer: RouteWriter, stack: AsyncExitStack) -> None:
@@ -215,6 +268,34 @@ def run_writer(settings: SessionSettings, writer: RouteWriter, stack: AsyncExitS
         check = SelfCheck(writer, settings.log, settings.store_check_interval)
         check.run()
         stack.push_async_callback(check.aclose)
+
+
+def watch_replicas(
+    settings: SessionSettings,
+    replicas: Replicas,
+    writer: RouteWriter,
+    pages: HubPages | None,
+    stack: AsyncExitStack,
+) -> None:
+    """Look after Traefiks that others run, until the stack is closed.
+
+    Args:
+        pages: the error pages that they are to show.
+    """
+
+    def accept(version: Version, name: str) -> None:
+        require_supported(version, name)
+        if pages and version < ERROR_PAGES_SINCE:
+            raise TraefikUnusable(
+                f"{name} is Traefik {version}, which refuses all routes because of the Hub's error "
+                f"pages. Upgrade it to {'.'.join(map(str, ERROR_PAGES_SINCE))} or later, or set "
+                "c.TraefikProxy.error_pages = False"
+            )
+
+    watch = ReplicaWatch(replicas, lambda: writer.generation, accept, settings.log)
+    watch.run()
+    stack.push_async_callback(watch.aclose)
+    metrics_of_hub().show_replicas(replicas.standing)
 
 
 def watch_certificate(source: Source, settings: SessionSettings, stack: AsyncExitStack) -> None:

@@ -26,10 +26,12 @@ from traefikhub.traefik import (
 from traefikhub.traefik.checks import (
     check_api_ca,
     check_api_url,
+    check_apis,
     check_duration,
     check_entry_points,
     check_environment,
     check_hash,
+    check_one_api,
     check_run_dir,
     check_trusted_proxies,
     require_both,
@@ -57,6 +59,7 @@ _ADDRESS: Final = re.compile(r".*:[1-9][0-9]*")
 
 OPTION_CHECKS: Final[tuple[Callable[[SessionSettings], object], ...]] = (
     lambda settings: listen_address(settings.public_url, _USERS_SETTING),
+    lambda settings: check_one_api(settings.api_urls),
     lambda settings: listen_address(settings.api_url, API_SETTING),
     lambda settings: check_api_url(settings.api_url),
     lambda settings: check_entry_points(settings.entry_point, settings.api_entry_point),
@@ -74,7 +77,8 @@ OPTION_CHECKS: Final[tuple[Callable[[SessionSettings], object], ...]] = (
 """What options alone tell. Each raises TraefikUnusable or ValueError, which name the option."""
 
 EXTERNAL_OPTION_CHECKS: Final[tuple[Callable[[SessionSettings], object], ...]] = (
-    lambda settings: listen_address(settings.api_url, API_SETTING),
+    lambda settings: check_apis(settings.api_urls),
+    lambda settings: [listen_address(url, API_SETTING) for url in settings.api_urls],
     lambda settings: check_run_dir(settings.run_dir),
     lambda settings: check_hash(settings.api_hashed_password),
     lambda settings: require_both(settings.ssl_cert, settings.ssl_key),

@@ -16,6 +16,7 @@ from traefikhub.traefik import TraefikError, TraefikExited, TraefikKilled, Traef
 from traefikhub.traefik.acme import require_storage, storage_of
 from traefikhub.traefik.adoption import Leftovers, find_leftovers, is_well, make_room
 from traefikhub.traefik.api import Sign, sign_of_life
+from traefikhub.traefik.endpoints import Endpoint
 from traefikhub.traefik.rundir import RunDir, require_appendable
 from traefikhub.traefik.supervisor import Supervisor
 from traefikhub.writer import RouteWriter
@@ -76,7 +77,7 @@ async def begin(
     mark: str,
 ) -> None:
     """Have a Traefik running: one that an earlier Hub left, if it is what we would start."""
-    sign = partial(sign_of_life, settings.api_url)
+    sign = partial(sign_of_life, Endpoint(settings.api_url))
     found = leftovers.like(mark)
     adopted = found if found and await is_well(found, sign, plan.ports[1]) else None
     others = leftovers.but(adopted)

@@ -32,6 +32,8 @@ async def base_records(
     pages: HubPages | None,
     tls: TransportTls | None,
     certificate: Records | None = None,
+    *,
+    counts: bool = False,
 ) -> Records:
     """The API's router, the certificate, and what leads to the Hub's error pages and to servers.
 
@@ -39,6 +41,7 @@ async def base_records(
 
     Args:
         tls: what ``c.JupyterHub.internal_ssl`` asks for; None if it is off.
+        counts: whether Traefik counts requests.
         certificate: the record of the admin's own, where Traefik finds it elsewhere than the Hub.
     """
     users = [polling_user(polling.username, polling.password)]
@@ -64,7 +67,7 @@ async def base_records(
         **(https_records(settings.https) if settings.https else {}),
         **own_transport(settings, tls),
         **(error_page_records(pages, tls.fields if tls else None) if pages else {}),
-        **(metrics_records(settings.api_entry_point) if settings.counts_requests else {}),
+        **(metrics_records(settings.api_entry_point) if counts else {}),
     }
 
 

@@ -37,7 +37,7 @@ class SessionSettings:
     access_log: str
     entry_point: str
     api_entry_point: str
-    api_url: str
+    api_urls: tuple[str, ...]
     api_validate_cert: bool
     api_ca: str
     api_username: str
@@ -56,17 +56,18 @@ class SessionSettings:
     grace_seconds: int
     drain_seconds: int
     check_route_timeout: float
+    replica_timeout: float
     store_check_interval: float
     keep_running: bool
     starts_traefik: bool
     last_activity: bool
 
     @property
+    def api_url(self) -> str:
+        """Where the API listens of a Traefik that is started here, or of the first of others."""
+        return self.api_urls[0]
+
+    @property
     def acme(self) -> AcmeSettings | None:
         """How Traefik gets its certificate, if it is to."""
         return self.https.acme if self.https else None
-
-    @property
-    def counts_requests(self) -> bool:
-        """Whether Traefik is to count requests: what an external one does is not ours to say."""
-        return self.last_activity and self.starts_traefik

@@ -67,7 +67,7 @@ def own_static(
             trusted_proxies=settings.trusted_proxies,
             drain_seconds=max(settings.drain_seconds, settings.grace_seconds),
             throttle=settings.throttle,
-            counts_requests=settings.counts_requests,
+            counts_requests=settings.last_activity,
         ),
         version,
     )

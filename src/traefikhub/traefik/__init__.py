@@ -10,7 +10,7 @@ from traefikhub.traefik._errors import (
     TraefikKilled,
     TraefikUnusable,
 )
-from traefikhub.traefik.api import Credentials, TraefikApi
+from traefikhub.traefik.api import Credentials, Marker, TraefikApi
 from traefikhub.traefik.binary import (
     OLDEST,
     Version,
@@ -18,6 +18,7 @@ from traefikhub.traefik.binary import (
     require_supported,
     version_of,
 )
+from traefikhub.traefik.endpoints import Endpoint
 from traefikhub.traefik.process import TraefikProcess
 from traefikhub.traefik.static import SERVERS_TRANSPORT, StaticSettings, static_config
 
@@ -26,6 +27,8 @@ __all__ = [
     "SERVERS_TRANSPORT",
     "ApiRejected",
     "Credentials",
+    "Endpoint",
+    "Marker",
     "NotLive",
     "StaticSettings",
     "TraefikApi",

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import http.client
 import re
+import socket
 import ssl
 from typing import BinaryIO, Final, NamedTuple
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
-__all__ = ["Answer", "KeptConnection"]
+__all__ = ["Answer", "KeptConnection", "open_socket"]
 
 _LONGEST_LINE: Final = 65_536
 _MOST_LINES: Final = 200
@@ -29,6 +30,35 @@ class Answer(NamedTuple):
     keep: bool
 
 
+def open_socket(
+    parts: SplitResult, *, timeout: float, tls: ssl.SSLContext | None, address: str = ""
+) -> socket.socket:
+    """Connect to the server of a URL.
+
+    Args:
+        timeout: in seconds, for each address that is tried, and for each step after that.
+        tls: how to verify an ``https`` URL; the system's trust if None.
+        address: which of the host's to take; all in turn if empty. The certificate must be the
+            host's all the same.
+
+    Raises:
+        OSError: it can't be reached, or has the wrong certificate.
+    """
+    host = parts.hostname or "127.0.0.1"
+    https = parts.scheme == "https"
+    sock = socket.create_connection(
+        (address or host, parts.port or (443 if https else 80)), timeout=timeout
+    )
+    try:
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if https:
+            sock = (tls or ssl.create_default_context()).wrap_socket(sock, server_hostname=host)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
 class KeptConnection:
     """HTTP/1.1 to one server, one GET at a time; connects when it has to.
 
@@ -36,24 +66,25 @@ class KeptConnection:
         url: ``http[s]://host[:port][/path]``; the path goes before that of each question.
         timeout: seconds for which one step of an exchange may take.
         tls: how to verify an ``https`` URL; the system's trust if None.
+        address: which of the host's to connect to; all in turn if empty.
     """
 
-    def __init__(self, url: str, *, timeout: float, tls: ssl.SSLContext | None) -> None:
-        parts = urlsplit(url)
-        self._host = parts.hostname or "127.0.0.1"
-        self._port = parts.port
-        self._https = parts.scheme == "https"
-        self._path = parts.path
+    def __init__(
+        self, url: str, *, timeout: float, tls: ssl.SSLContext | None, address: str = ""
+    ) -> None:
+        self._parts = urlsplit(url)
         self._timeout = timeout
         self._tls = tls
-        self._connection: http.client.HTTPConnection | None = None
+        self._address = address
+        self._sock: socket.socket | None = None
         self._answers: BinaryIO | None = None
 
     @property
     def host_header(self) -> str:
         """The server as HTTP names it."""
-        name = f"[{self._host}]" if ":" in self._host else self._host
-        return name if self._port is None else f"{name}:{self._port}"
+        host, port = self._parts.hostname or "127.0.0.1", self._parts.port
+        name = f"[{host}]" if ":" in host else host
+        return name if port is None else f"{name}:{port}"
 
     def get(self, path: str, headers: str = "") -> Answer:
         """Ask once. After an error the connection is closed, and the next question opens another:
@@ -68,15 +99,17 @@ class KeptConnection:
             http.client.HTTPException: that was no HTTP.
         """
         question = (
-            f"GET {self._path}{path} HTTP/1.1\r\nHost: {self.host_header}\r\n"
+            f"GET {self._parts.path}{path} HTTP/1.1\r\nHost: {self.host_header}\r\n"
             f"Accept: application/json\r\n{headers}\r\n"
         )
         keep = False
         try:
-            if self._connection is None or self._answers is None:
-                self._connection = self._connect()
-                self._answers = self._connection.sock.makefile("rb")
-            self._connection.sock.sendall(question.encode("latin-1"))
+            if self._sock is None or self._answers is None:
+                self._sock = open_socket(
+                    self._parts, timeout=self._timeout, tls=self._tls, address=self._address
+                )
+                self._answers = self._sock.makefile("rb")
+            self._sock.sendall(question.encode("latin-1"))
             answer = read_answer(self._answers)
             keep = answer.keep
         finally:
@@ -84,25 +117,14 @@ class KeptConnection:
                 self.close()
         return answer
 
-    def _connect(self) -> http.client.HTTPConnection:
-        connection: http.client.HTTPConnection
-        if self._https:
-            connection = http.client.HTTPSConnection(
-                self._host, self._port, timeout=self._timeout, context=self._tls
-            )
-        else:
-            connection = http.client.HTTPConnection(self._host, self._port, timeout=self._timeout)
-        connection.connect()
-        return connection
-
     def close(self) -> None:
         """Close the connection. Idempotent; the next question opens another."""
         answers, self._answers = self._answers, None
-        connection, self._connection = self._connection, None
+        sock, self._sock = self._sock, None
         if answers is not None:
             answers.close()
-        if connection is not None:
-            connection.close()
+        if sock is not None:
+            sock.close()
 
 
 def read_answer(stream: BinaryIO) -> Answer:

@@ -68,6 +68,8 @@ class Poll:
         ask: puts it; returns None for "not yet".
         what: what is waited for, for the error.
         where: who is asked, for the error.
+
+    trouble: what went wrong the last time, for the end of a sentence; empty if nothing did.
     """
 
     def __init__(self, ask: Callable[[], Any], what: Callable[[], str], where: str) -> None:
@@ -75,7 +77,7 @@ class Poll:
         self._what = what
         self._where = where
         self._rejected_since: float | None = None
-        self._trouble = ""
+        self.trouble = ""
         self.cancelled = threading.Event()
 
     def until_answered(
@@ -110,7 +112,7 @@ class Poll:
             pause = min(pace.pause(now - started, late), deadline - now)
         raise NotLive(
             f"Traefik at {self._where} did not show {self._what()} within {timeout:g} s"
-            f"{self._trouble}"
+            f"{self.trouble}"
         )
 
     def _once(self) -> Any:
@@ -121,14 +123,14 @@ class Poll:
             self._rejected_since = self._rejected_since or now
             if now - self._rejected_since > _REJECTED_SECONDS:
                 raise
-            self._trouble = f"; {error}"
+            self.trouble = f"; {error}"
         except (OSError, http.client.HTTPException) as error:
-            self._trouble = f"; the last request failed: {error or type(error).__name__}"
+            self.trouble = f"; the last request failed: {error or type(error).__name__}"
             if isinstance(error, ssl.SSLCertVerificationError):
-                self._trouble += " (c.TraefikProxy.traefik_api_ca says who may have signed it)"
+                self.trouble += " (c.TraefikProxy.traefik_api_ca says who may have signed it)"
         except MISREAD as error:
-            self._trouble = f"; the last answer was not the one awaited: {error}"
+            self.trouble = f"; the last answer was not the one awaited: {error}"
         else:
-            self._trouble, self._rejected_since = "", None
+            self.trouble, self._rejected_since = "", None
             return answer
         return None

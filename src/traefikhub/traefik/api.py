@@ -14,16 +14,19 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 from urllib.parse import quote
 
 from traefikhub.threads import in_thread
 from traefikhub.traefik._connection import KeptConnection
-from traefikhub.traefik._errors import ApiRejected
+from traefikhub.traefik._errors import ApiRejected, NotLive
 from traefikhub.traefik._poll import MISREAD, Pace, Poll
 from traefikhub.traefik.binary import Version, parse_version
+from traefikhub.traefik.endpoints import Endpoint
 
-__all__ = ["Credentials", "Sign", "TraefikApi", "sign_of_life"]
+__all__ = ["Credentials", "Marker", "Sign", "TraefikApi", "sign_of_life"]
+
+_T = TypeVar("_T")
 
 _REQUEST_SECONDS: Final = 5.0
 _ALIVE_SECONDS: Final = 1.0
@@ -45,24 +48,52 @@ class Credentials:
         return f"Credentials({self.username!r}, '***')"
 
 
+@dataclass(frozen=True, slots=True)
+class Marker:
+    """What shows the generation that Traefik serves.
+
+    name: of the middleware, ``name@provider``.
+    header: the response header of that middleware whose value is the generation.
+    """
+
+    name: str
+    header: str
+
+
 class TraefikApi:
     """The API of one Traefik process.
 
     Args:
-        url: where it listens, e.g. ``http://127.0.0.1:8099``.
+        endpoint: where it listens.
         credentials: tried in this order; the first that is accepted is kept.
+        marker: what shows the generation.
         tls: how to verify an ``https`` URL; the system's trust if None.
     """
 
     def __init__(
-        self, url: str, credentials: Sequence[Credentials], *, tls: ssl.SSLContext | None = None
+        self,
+        endpoint: Endpoint,
+        credentials: Sequence[Credentials],
+        marker: Marker,
+        *,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
-        self.url = url.rstrip("/")
+        self.url = endpoint.shown.rstrip("/")
         self._credentials = list(credentials)
-        self._connection = KeptConnection(self.url, timeout=_REQUEST_SECONDS, tls=tls)
+        self._marker = marker
+        self._connection = KeptConnection(
+            endpoint.url.rstrip("/"), timeout=_REQUEST_SECONDS, tls=tls, address=endpoint.address
+        )
         self._busy = threading.Lock()  # an abandoned poll may still hold the connection
         self._closed = False
         self._pace = Pace()
+        self._poll: Poll | None = None
+
+    @property
+    def trouble(self) -> str:
+        """What went wrong with the last question of those that are put again and again, for the
+        end of a sentence; empty if nothing did."""
+        return self._poll.trouble if self._poll else ""
 
     async def version(self, *, timeout: float) -> Version:
         """Traefik's version, waiting until the API answers.
@@ -87,8 +118,6 @@ class TraefikApi:
         self,
         generation: int,
         *,
-        marker: str,
-        header: str,
         timeout: float,
         stored: threading.Event | None = None,
         newest: Callable[[], int] | None = None,
@@ -98,8 +127,6 @@ class TraefikApi:
         Once the API shows it, requests are routed by it (verified: docs/traefik-facts.md).
 
         Args:
-            marker: the middleware that shows the generation, ``name@provider``.
-            header: the response header of that middleware whose value is the generation.
             timeout: in seconds, from when it is stored.
             stored: set when the store has it; None if it has.
             newest: the newest generation that the store has by now; None for just this one.
@@ -112,7 +139,7 @@ class TraefikApi:
 
         def ask() -> bool | None:
             nonlocal seen
-            served = self._served(marker, header)
+            served = self._served()
             if served is None:
                 return None
             seen = f"it serves {served}"
@@ -121,42 +148,69 @@ class TraefikApi:
             last = max(generation, newest()) if newest else generation
             return True if generation <= served <= last else None
 
-        poll = Poll(ask, lambda: f"generation {generation} ({marker}: {seen})", self.url)
+        poll = Poll(ask, lambda: f"generation {generation} ({self._marker.name}: {seen})", self.url)
         # What was stored long ago, before Traefik was started perhaps, says nothing of a reload.
         ahead = stored is not None and not stored.is_set()
         await self._run(poll, timeout, self._pace if ahead else Pace(), stored)
 
-    async def served_generation(self, *, marker: str, header: str) -> int:
-        """What Traefik serves now, as in ``wait_for_generation``; 0 if it shows none."""
+    async def served_generation(self) -> int:
+        """What Traefik serves now, as in ``wait_for_generation``; 0 if it shows none.
 
-        def ask() -> int:
-            try:
-                with self._busy:
-                    return self._served(marker, header) or 0
-            except (OSError, http.client.HTTPException, ApiRejected, *MISREAD):
-                return 0
+        Raises:
+            NotLive: it can't be asked.
+            ApiRejected: no credentials are accepted.
+        """
 
-        return await in_thread(ask, abandon=True)
+        return await self._ask_once(lambda: self._served() or 0, "shows no generation")
 
-    def _served(self, marker: str, header: str) -> int | None:
-        answer = self._get(f"/api/http/middlewares/{quote(marker, safe='@')}")
-        return int(answer["headers"]["customResponseHeaders"][header]) if answer else None
+    async def metrics_backend(self) -> str:
+        """Which metrics its static configuration has on, e.g. ``Prometheus``; empty for none.
+
+        Raises:
+            as ``served_generation``.
+        """
+
+        def ask() -> str:
+            return str((self._get("/api/overview") or {})["features"]["metrics"])
+
+        return await self._ask_once(ask, "doesn't tell its features")
+
+    async def _ask_once(self, ask: Callable[[], _T], otherwise: str) -> _T:
+        try:
+            return await in_thread(self._in_turn, ask, abandon=True)
+        except (OSError, http.client.HTTPException) as error:
+            why = str(error) or type(error).__name__
+            raise NotLive(f"Traefik at {self.url} can't be asked: {why}") from error
+        except MISREAD as error:
+            raise NotLive(f"Traefik at {self.url} {otherwise}: {error}") from error
+
+    def _in_turn(self, work: Callable[[], _T]) -> _T:
+        """For a thread, which may be abandoned meanwhile."""
+        try:
+            with self._busy:
+                return work()
+        finally:
+            if self._closed:
+                self._close_unless_busy()
+
+    def _served(self) -> int | None:
+        answer = self._get(f"/api/http/middlewares/{quote(self._marker.name, safe='@')}")
+        if not answer:
+            return None
+        return int(answer["headers"]["customResponseHeaders"][self._marker.header])
 
     async def _run(
         self, poll: Poll, timeout: float, pace: Pace, possible: threading.Event | None = None
     ) -> Any:
         """Poll in a thread. A cancelled call leaves the thread to end by itself, soon."""
 
+        self._poll = poll
+
         def work() -> Any:
-            try:
-                with self._busy:
-                    return poll.until_answered(timeout, pace, possible)
-            finally:
-                if self._closed:
-                    self._close_unless_busy()
+            return poll.until_answered(timeout, pace, possible)
 
         try:
-            return await in_thread(work, abandon=True)
+            return await in_thread(self._in_turn, work, abandon=True)
         finally:
             poll.cancelled.set()
 
@@ -213,7 +267,7 @@ class Sign(Enum):
     """Nothing listens there: it has just begun, or was told to stop."""
 
 
-async def sign_of_life(url: str, pair: tuple[str, str] | None = None) -> Sign:
+async def sign_of_life(endpoint: Endpoint, pair: tuple[str, str] | None = None) -> Sign:
     """Whether Traefik says anything there, be it 404, within a second or so.
 
     Args:
@@ -223,14 +277,16 @@ async def sign_of_life(url: str, pair: tuple[str, str] | None = None) -> Sign:
         OSError: they can't be used.
     """
     tls = None
-    if url.lower().startswith("https:"):
+    if endpoint.url.lower().startswith("https:"):
         tls = ssl.create_default_context()
         tls.check_hostname, tls.verify_mode = False, ssl.CERT_NONE  # it is not told anything
         if pair:
             tls.load_cert_chain(*pair)
 
     def ask() -> Sign:
-        connection = KeptConnection(url.rstrip("/"), timeout=_ALIVE_SECONDS, tls=tls)
+        connection = KeptConnection(
+            endpoint.url.rstrip("/"), timeout=_ALIVE_SECONDS, tls=tls, address=endpoint.address
+        )
         try:
             connection.get("/ping")
         except ConnectionRefusedError:

@@ -18,11 +18,13 @@ from traefikhub.traefik._errors import TraefikUnusable
 __all__ = [
     "check_api_ca",
     "check_api_url",
+    "check_apis",
     "check_certificate",
     "check_duration",
     "check_entry_points",
     "check_environment",
     "check_hash",
+    "check_one_api",
     "check_run_dir",
     "check_trusted_proxies",
     "require_both",
@@ -107,6 +109,32 @@ def check_entry_points(users: str, api: str) -> None:
         raise TraefikUnusable(
             f"c.TraefikProxy.traefik_entrypoint = {users!r} and "
             f"c.TraefikProxy.traefik_api_entrypoint = {api!r} can't be used: {problem}"
+        )
+
+
+def check_apis(urls: Sequence[str]) -> None:
+    """Refuse to ask nobody.
+
+    Raises:
+        TraefikUnusable: there is no URL.
+    """
+    if not urls:
+        raise TraefikUnusable(
+            "c.TraefikProxy.traefik_api_url = [] is empty: list the URL of each Traefik's API"
+        )
+
+
+def check_one_api(urls: Sequence[str]) -> None:
+    """Refuse several addresses for the API of the one Traefik that is started here.
+
+    Raises:
+        TraefikUnusable: there is not exactly one URL.
+    """
+    check_apis(urls)
+    if len(urls) > 1:
+        raise TraefikUnusable(
+            f"c.TraefikProxy.traefik_api_url lists {len(urls)} Traefiks, and the Hub starts one; "
+            "if others run them, set c.TraefikProxy.should_start = False, else give one URL"
         )
 
 

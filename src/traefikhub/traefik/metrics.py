@@ -21,8 +21,10 @@ from urllib.parse import SplitResult, urlsplit
 import anyio
 
 from traefikhub.threads import in_thread
+from traefikhub.traefik._connection import open_socket
 from traefikhub.traefik._errors import TraefikError
 from traefikhub.traefik.api import Credentials
+from traefikhub.traefik.endpoints import Endpoint
 
 __all__ = ["MetricsUnavailable", "Scrape", "parse_metrics", "scrape"]
 
@@ -115,6 +117,7 @@ async def scrape(
     credentials: Sequence[Credentials] = (),
     timeout: float,
     tls: ssl.SSLContext | None = None,
+    address: str = "",
 ) -> Scrape:
     """Ask one Traefik what it has counted. A worker thread reads and parses: 10,000 idle routes
     have 9 MB, 1,000 busy ones as much.
@@ -125,17 +128,18 @@ async def scrape(
         credentials: tried in this order, the next one after a 401.
         timeout: seconds for all of it.
         tls: how to verify an ``https`` URL; the system's trust if None.
+        address: which of the host's to ask; the first that answers if empty.
 
     Raises:
         MetricsUnavailable: there was no answer in time, or none that can be understood.
     """
     parts = urlsplit(url)
-    shown = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+    shown = Endpoint(url, address).shown
     deadline = time.monotonic() + timeout
 
     def work() -> Scrape:
         for user in credentials or (None,):
-            answer = _scrape(parts, provider, user, deadline, tls)
+            answer = _scrape(parts, provider, user, deadline, tls, address)
             if answer is not None:
                 return Scrape((shown, answer[0]), answer[1])
         users = " and ".join(repr(each.username) for each in credentials) or "nobody"
@@ -159,9 +163,14 @@ def _scrape(
     user: Credentials | None,
     deadline: float,
     tls: ssl.SSLContext | None,
+    address: str,
 ) -> tuple[float, dict[str, int]] | None:
     """What is counted; None if the user is rejected."""
-    connection = _connect(parts, deadline, tls)
+    # Only speaks HTTP on the socket that it is given, be it one of TLS.
+    connection = http.client.HTTPConnection(parts.hostname or "127.0.0.1", parts.port)
+    connection.sock = sock = open_socket(
+        parts, timeout=_remaining(deadline), tls=tls, address=address
+    )
     try:
         # Without "Accept" it may choose OpenMetrics; http.client itself forbids compression.
         headers = {"Accept": "text/plain;version=0.0.4", "Connection": "close"}
@@ -169,8 +178,6 @@ def _scrape(
             headers["Authorization"] = user.header()
         path = parts._replace(scheme="", netloc="", fragment="").geturl()
         connection.request("GET", path or "/", headers=headers)
-        # It is kept here, since http.client lets go of it once the answer says "close".
-        sock = connection.sock
         sock.settimeout(_remaining(deadline))
         with connection.getresponse() as answer:
             if answer.status == 401:
@@ -198,15 +205,6 @@ def _blocks(
             sock.settimeout(_remaining(deadline))
     if answer.length:  # http.client complains of cut chunks only
         raise http.client.IncompleteRead(b"", answer.length)
-
-
-def _connect(
-    parts: SplitResult, deadline: float, tls: ssl.SSLContext | None
-) -> http.client.HTTPConnection:
-    host, timeout = parts.hostname or "127.0.0.1", _remaining(deadline)
-    if parts.scheme == "https":
-        return http.client.HTTPSConnection(host, parts.port, timeout=timeout, context=tls)
-    return http.client.HTTPConnection(host, parts.port, timeout=timeout)
 
 
 def _remaining(deadline: float) -> float:
