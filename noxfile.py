@@ -151,9 +151,19 @@ def faults(session: nox.Session) -> None:
 
 @nox.session
 def docs(session: nox.Session) -> None:
-    """Build the documentation; a warning is an error."""
+    """Build the documentation and follow its links, without a network; a warning is an error.
+    ``-- --online`` asks the other sites that it links to as well; ``-- --pictures`` lets chromium
+    take some of its pages, into ``build/docs/``."""
     session.install(".[docs,all]")
-    session.run("sphinx-build", "-W", "--keep-going", "docs", "docs/_build/html", *session.posargs)
+    arguments = [word for word in session.posargs if word not in ("--online", "--pictures")]
+    build = ("sphinx-build", "-W", "--keep-going", *arguments)
+    session.run(*build, "docs", "docs/_build/html")
+    session.run("python", "tools/check_links.py", "docs/_build/html")
+    if "--online" in session.posargs:
+        session.run(*build, "-b", "linkcheck", "docs", "docs/_build/linkcheck")
+    if "--pictures" in session.posargs:
+        session.run("python", "tools/fetch_chromium.py")
+        session.run("python", "tools/picture_docs.py", "docs/_build/html", "build/docs")
 
 
 @nox.session

@@ -1,11 +1,10 @@
-"""Write ``reference-options.md`` from the traits, at each build, so that it can't go stale."""
+"""The options of the proxy and of the stores, from their traits."""
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Iterator
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from traitlets import Bool, Dict, Enum, Float, Integer, List, TraitType, Type, Unicode, Union
 from traitlets.traitlets import DefaultHandler
@@ -14,10 +13,9 @@ from traefikhub.proxy import TraefikProxy
 from traefikhub.stores import installed_stores, resolve_store
 
 if TYPE_CHECKING:
-    from sphinx.application import Sphinx
     from traitlets.config import Configurable
 
-_KINDS: dict[type[TraitType[Any, Any]], str] = {
+_KINDS: Final[dict[type[TraitType[Any, Any]], str]] = {
     Bool: "`True` or `False`",
     Dict: "dict",
     Float: "number",
@@ -39,6 +37,7 @@ def options_page() -> str:
 def _class_part(cls: type[Configurable], what: str) -> Iterator[str]:
     yield f"## {cls.__name__}: {what}\n"
     for name, trait in sorted(cls.class_traits(config=True).items()):
+        yield f"({cls.__name__}.{name})=\n"  # for links: #TraefikProxy.store
         yield f"### `c.{cls.__name__}.{name}`\n"
         yield f"{_kind(trait)}; default: {_default(cls, name, trait)}\n"
         yield inspect.cleandoc(trait.help) + "\n"
@@ -63,16 +62,3 @@ def _default(cls: type[Configurable], name: str, trait: TraitType[Any, Any]) -> 
         for member in vars(ancestor).values()
     )
     return "worked out, see below" if computed else f"`{trait.default_value_repr()}`"
-
-
-def _write(app: Sphinx) -> None:
-    page = Path(app.srcdir) / "reference-options.md"
-    text = options_page()
-    if not page.exists() or page.read_text(encoding="utf-8") != text:
-        page.write_text(text, encoding="utf-8")
-
-
-def setup(app: Sphinx) -> dict[str, bool]:
-    """Run before Sphinx looks for pages."""
-    app.connect("builder-inited", _write)
-    return {"parallel_read_safe": True, "parallel_write_safe": True}

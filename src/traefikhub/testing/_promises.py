@@ -68,7 +68,8 @@ def _first_of(error: BaseException) -> BaseException:
 
 
 def proves(promise: Promise) -> Callable[[Callable[_P, _T]], Callable[_P, _T]]:
-    """Make the failures of a test, of whatever kind, speak of the promise that it proves."""
+    """Make the failures of a test, of whatever kind, speak of the promise that it proves, and the
+    test name it as its ``promise``."""
 
     def decorate(test: Callable[_P, _T]) -> Callable[_P, _T]:
         @functools.wraps(test)
@@ -76,6 +77,7 @@ def proves(promise: Promise) -> Callable[[Callable[_P, _T]], Callable[_P, _T]]:
             with _told_as(promise):
                 return test(*args, **kwargs)
 
+        told.__dict__["promise"] = promise  # docs/reference-promises.md is made of these
         return told
 
     return decorate
