@@ -11,7 +11,7 @@ from pathlib import Path
 import nox
 
 nox.options.sessions = [
-    *("lint", "types", "tests", "conformance", "browser", "plugin", "jupyterhub_quick"),
+    *("lint", "types", "docs", "tests", "conformance", "browser", "plugin", "jupyterhub_quick"),
 ]
 nox.options.reuse_existing_virtualenvs = True
 nox.options.error_on_missing_interpreters = True
@@ -21,17 +21,33 @@ PLUGIN = "plugins/traefikhub-redis"
 # Most tests wait for servers, so that two cores have room for three.
 PYTEST = ("pytest", "-n", os.environ.get("TRAEFIKHUB_TEST_PROCESSES", "3"))
 
+# The files that others' programs read, by the schema that check-jsonschema has of each.
+FORMS = {
+    "github-workflows": ".github/workflows/*.yml",
+    "dependabot": ".github/dependabot.yml",
+    "github-issue-forms": ".github/ISSUE_TEMPLATE/[!c]*.yml",
+    "github-issue-config": ".github/ISSUE_TEMPLATE/config.yml",
+    "readthedocs": ".readthedocs.yaml",
+    "citation-file-format": "CITATION.cff",
+}
+
 
 @nox.session
 def lint(session: nox.Session) -> None:
-    """Style, likely mistakes, the layers of docs/architecture.md; known vulnerabilities of what is
-    depended on, where the list of them can be reached."""
+    """Style, likely mistakes, the layers of docs/architecture.md, the forms of what GitHub and
+    others read; known vulnerabilities of what is depended on, where the list of them can be
+    reached."""
     session.install("ruff==0.17.*", "import-linter==2.*", "bandit[toml]==1.*", "pip-audit==2.*")
+    session.install("check-jsonschema>=0.33", "zizmor==1.*")
     session.run("ruff", "format", "--check", ".")
     session.run("ruff", "check", ".")
     session.run("lint-imports", env={"PYTHONPATH": "src"})
     sources = ("src", f"{PLUGIN}/src")
     session.run("bandit", "-q", "-c", "pyproject.toml", "-r", *sources)
+    for schema, files in FORMS.items():
+        found = sorted(str(file) for file in Path().glob(files))
+        session.run("check-jsonschema", "--builtin-schema", f"vendor.{schema}", *found)
+    session.run("zizmor", "--offline", "-q", ".github")
     session.install(".[all]", f"./{PLUGIN}")
     session.run("python", "tools/audit.py")
 
@@ -164,6 +180,32 @@ def docs(session: nox.Session) -> None:
     if "--pictures" in session.posargs:
         session.run("python", "tools/fetch_chromium.py")
         session.run("python", "tools/picture_docs.py", "docs/_build/html", "build/docs")
+
+
+@nox.session
+def build(session: nox.Session) -> None:
+    """The archives for PyPI, in ``dist/``, of both packages: what is in them, that they come out
+    the same a second time, and that a new environment can use them."""
+    session.install("build==1.*", "hatchling>=1.27", "twine>=6.1", "tomli; python_version<'3.11'")
+    session.run("python", "tools/versions.py")
+    results = Path("dist").resolve()
+    shutil.rmtree(results, ignore_errors=True)
+    if shutil.which("git"):  # else hatchling has a moment of its own
+        last = ("git", "log", "-1", "--format=%ct")
+        moment = session.run(*last, external=True, silent=True, success_codes=[0, 128])
+        if str(moment).strip().isdigit():
+            session.env["SOURCE_DATE_EPOCH"] = str(moment).strip()
+    frontend = ("python", "-m", "build", "--no-isolation")
+    with tempfile.TemporaryDirectory(prefix="traefikhub-build-") as again:
+        for project in (".", PLUGIN):
+            # The first wheel is built from the source archive, the second from the tree.
+            session.run(*frontend, "--outdir", str(results), project, silent=True)
+            other = {"TZ": "Asia/Kathmandu", "PYTHONHASHSEED": "7"}
+            rebuild = (*frontend, "--sdist", "--wheel", "--outdir", again, project)
+            session.run(*rebuild, env=other, silent=True)
+            session.run("python", "tools/archives.py", project, str(results), again)
+    session.run("twine", "check", "--strict", *map(str, sorted(results.iterdir())))
+    session.run("python", "tools/fresh_install.py", str(results))
 
 
 @nox.session
