@@ -190,21 +190,30 @@ async def test_without_any_a_call_fails_and_the_next_works(
 async def test_a_load_balancer_can_tell_one_that_has_read_the_store(
     make: MakeProxy, traefiks: Traefiks, tmp_path: Path
 ) -> None:
-    """As docs/many-replicas.md has it: 401 from then on, 404 before."""
     proxy = make(traefik_api_url=[traefiks.api(2)])
     (tmp_path / "empty").mkdir()
 
-    async def status(number: int) -> int:
-        url = f"{traefiks.api(number)}/api/version"
+    async def status(number: int, path: str = "/ping") -> int:
+        url = f"{traefiks.api(number)}{path}"
         return (await anyio.to_thread.run_sync(ask, url))[0]
 
     empty = {"file": {"directory": str(tmp_path / "empty")}}
-    with traefiks.run(2), traefiks.run(3, providers=empty):
+    ping = {"manualRouting": True}
+    with traefiks.run(2, ping=ping), traefiks.run(3, providers=empty, ping=ping):
         await proxy.add_route("/user/mary/", "http://127.0.0.1:1", {})
-        assert await status(2) == 401
+        assert await status(2) == 200
+        assert await status(2, "/api/version") == 401
         with anyio.fail_after(30):
             while await status(3) != 404:
                 await anyio.sleep(0.1)
+
+
+async def test_nothing_leads_to_a_ping_that_one_lacks(make: MakeProxy, traefiks: Traefiks) -> None:
+    """Its log would have an error at every reload."""
+    proxy = make()
+    with traefiks.run(2, ping={"manualRouting": True}), traefiks.run(3):
+        await proxy.add_route("/user/mary/", "http://127.0.0.1:1", {})
+        assert "ping@internal" not in (traefiks.routes / "routes.toml").read_text()
 
 
 async def test_one_that_is_not_there_at_the_start_costs_a_warning(

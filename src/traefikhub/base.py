@@ -13,17 +13,20 @@ __all__ = [
     "API_USERS_KEY",
     "CERTIFICATE_KEY",
     "HSTS_KEY",
+    "READY_SERVICE",
     "api_records",
     "api_users",
     "certificate_record",
     "extra_records",
     "https_records",
     "metrics_records",
+    "ready_records",
     "without_rule",
 ]
 
 API_USERS_KEY: Final = Key("http/middlewares", "traefikhub__api-auth")
 CERTIFICATE_KEY: Final = Key("tls/stores", "default")
+READY_SERVICE: Final = "ping@internal"
 HSTS_KEY: Final = Key("http/middlewares", "traefikhub__hsts")
 
 _ROOTS: Final = ("http", "tcp", "tls", "udp")
@@ -60,6 +63,18 @@ def metrics_records(entry_point: str) -> Records:
         "middlewares": [API_USERS_KEY.name],
     }
     return {Key("http/routers", "traefikhub__metrics"): router}
+
+
+def ready_records(entry_point: str) -> Records:
+    """``/ping`` on the API's entry point, for everybody: 404 until Traefik has read the store, then
+    200, and 503 as soon as it was told to end. For a load balancer to ask."""
+    router: dict[str, Document] = {
+        "rule": 'Path("/ping")',
+        "priority": 2,
+        "entryPoints": [entry_point],
+        "service": READY_SERVICE,
+    }
+    return {Key("http/routers", "traefikhub__ready"): router}
 
 
 def api_users(records: Records) -> list[str]:

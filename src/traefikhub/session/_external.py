@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from typing import NamedTuple
 
-from traefikhub.base import metrics_records
+from traefikhub.base import READY_SERVICE, metrics_records, ready_records
 from traefikhub.error_pages import HubPages, leads_to_pages
 from traefikhub.session._activity import watch_external
 from traefikhub.session._certificate_sources import FilesOfOthers
@@ -62,7 +62,13 @@ async def connect_external(settings: SessionSettings, stack: AsyncExitStack) -> 
         base = own_transport(settings, tls)
         if sets_up:
             base = await base_records(
-                settings, snapshot, polling, able.pages, tls, counts=able.counts
+                settings,
+                snapshot,
+                polling,
+                able.pages,
+                tls,
+                counts=able.counts,
+                ready=able.ready,
             )
         writer = make_writer(
             settings,
@@ -78,7 +84,9 @@ async def connect_external(settings: SessionSettings, stack: AsyncExitStack) -> 
     # What they are able to is known only after the API's router was written; and one that isn't
     # would refuse the error pages, before 3.7, and all else with them. So at first such things are
     # left alone if they are there, by an earlier Hub, and not begun if they aren't.
-    able = _able_by(snapshot.records, settings) if sets_up else _Able(None, False)
+    able = (
+        _able_by(snapshot.records, settings) if sets_up else _Able(None, counts=False, ready=False)
+    )
     writer = await begin(able)
     try:
         versions = await replicas.open(settings.check_route_timeout)
@@ -111,17 +119,20 @@ class _Able(NamedTuple):
 
     pages: the Hub's error pages, if they can be shown.
     counts: whether requests are counted.
+    ready: whether a load balancer can ask it.
     """
 
     pages: HubPages | None
     counts: bool
+    ready: bool
 
 
 def _able_by(records: Records, settings: SessionSettings) -> _Able:
     """What an earlier Hub found possible."""
     return _Able(
         settings.error_pages if leads_to_pages(records) else None,
-        settings.last_activity and not metrics_records("").keys() - records.keys(),
+        settings.last_activity and metrics_records("").keys() <= records.keys(),
+        ready_records("").keys() <= records.keys(),
     )
 
 
@@ -131,7 +142,7 @@ async def _possible(
     """What all of them are able to. Tells what they aren't."""
     counts = settings.last_activity
     if counts:
-        backends = await replicas.metrics_backends()
+        backends = await replicas.ask_each(lambda api: api.metrics_backend())
         lacking = [name for name in versions if backends.get(name) != "Prometheus"]
         if lacking:
             settings.log.warning(
@@ -141,7 +152,9 @@ async def _possible(
                 ", ".join(lacking),
             )
         counts = not lacking
-    return _Able(pages_for(settings, min(versions.values())), counts)
+    services = await replicas.ask_each(lambda api: api.has_service(READY_SERVICE))
+    ready = all(services.get(name) for name in versions)
+    return _Able(pages_for(settings, min(versions.values())), counts, ready)
 
 
 def _explanation(settings: SessionSettings) -> str:

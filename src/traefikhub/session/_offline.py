@@ -8,7 +8,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from traefikhub.base import CERTIFICATE_KEY, api_records, metrics_records
+from traefikhub.base import CERTIFICATE_KEY, api_records, metrics_records, ready_records
 from traefikhub.error_pages import error_page_records, leads_to_pages
 from traefikhub.internal_ssl import TRANSPORT_KEY
 from traefikhub.session._parts import checked_extra, load, make_table
@@ -115,7 +115,13 @@ def _missing(settings: SessionSettings, snapshot: Snapshot, routes: Mapping[str,
     pages = settings.error_pages if leads_to_pages(snapshot.records) else None
     if TRANSPORT_KEY not in snapshot.records:
         settings = replace(settings, internal_ssl=None)
-    beside = {*api_records("", []), *metrics_records(""), CERTIFICATE_KEY, TRANSPORT_KEY}
+    beside = {
+        *api_records("", []),
+        *metrics_records(""),
+        *ready_records(""),
+        CERTIFICATE_KEY,
+        TRANSPORT_KEY,
+    }
     beside |= {*(error_page_records(pages) if pages else {})}
     base = {
         key: document

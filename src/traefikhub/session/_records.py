@@ -11,6 +11,7 @@ from traefikhub.base import (
     certificate_record,
     https_records,
     metrics_records,
+    ready_records,
 )
 from traefikhub.error_pages import HubPages, error_page_records
 from traefikhub.internal_ssl import TransportTls, transport_records
@@ -34,6 +35,7 @@ async def base_records(
     certificate: Records | None = None,
     *,
     counts: bool = False,
+    ready: bool = False,
 ) -> Records:
     """The API's router, the certificate, and what leads to the Hub's error pages and to servers.
 
@@ -42,6 +44,7 @@ async def base_records(
     Args:
         tls: what ``c.JupyterHub.internal_ssl`` asks for; None if it is off.
         counts: whether Traefik counts requests.
+        ready: whether it can tell that it is ready.
         certificate: the record of the admin's own, where Traefik finds it elsewhere than the Hub.
     """
     users = [polling_user(polling.username, polling.password)]
@@ -68,6 +71,7 @@ async def base_records(
         **own_transport(settings, tls),
         **(error_page_records(pages, tls.fields if tls else None) if pages else {}),
         **(metrics_records(settings.api_entry_point) if counts else {}),
+        **(ready_records(settings.api_entry_point) if ready else {}),
     }
 
 

@@ -68,6 +68,7 @@ def own_static(
             drain_seconds=max(settings.drain_seconds, settings.grace_seconds),
             throttle=settings.throttle,
             counts_requests=settings.last_activity,
+            tells_ready=not settings.starts_traefik,
         ),
         version,
     )

@@ -175,6 +175,17 @@ class TraefikApi:
 
         return await self._ask_once(ask, "doesn't tell its features")
 
+    async def has_service(self, name: str) -> bool:
+        """Whether it has a service, ``name@provider``.
+
+        Raises:
+            as ``served_generation``.
+        """
+        path = f"/api/http/services/{quote(name, safe='@')}"
+        return await self._ask_once(
+            lambda: self._get(path) is not None, "doesn't tell its services"
+        )
+
     async def _ask_once(self, ask: Callable[[], _T], otherwise: str) -> _T:
         try:
             return await in_thread(self._in_turn, ask, abandon=True)

@@ -278,12 +278,10 @@ class Replicas:
             raise _together(failures)
         return max(served.values())
 
-    async def metrics_backends(self) -> Mapping[str, str]:
-        """By name, which metrics those have on that count and answer."""
-        found, _, _ = await self._ask(
-            lambda replica: replica.api.metrics_backend(), lambda: self.counting
-        )
-        return {replica.name: backend for replica, backend in found.items()}
+    async def ask_each(self, question: Callable[[TraefikApi], Awaitable[_T]]) -> Mapping[str, _T]:
+        """By name, the answers of those that count and answer."""
+        found, _, _ = await self._ask(lambda replica: question(replica.api), lambda: self.counting)
+        return {replica.name: answer for replica, answer in found.items()}
 
     async def _ask(
         self,

@@ -51,6 +51,8 @@ class StaticSettings:
     sanitize_path: whether Traefik resolves dot segments and double slashes before routing.
     trusted_proxies: addresses and networks whose X-Forwarded headers are believed.
     counts_requests: whether Traefik counts the requests of each service.
+    tells_ready: whether a load balancer stands before it, which asks a router of ours for its
+        ``ping@internal``.
     drain_seconds: how long open connections may outlive a request to stop.
     access_log: the file for a line about each request; none if empty.
     """
@@ -67,6 +69,7 @@ class StaticSettings:
     drain_seconds: int = 60
     throttle: str = "0s"
     counts_requests: bool = False
+    tells_ready: bool = False
     access_log: str = ""
     http_address: str = ""
     users_middlewares: Sequence[str] = ()
@@ -81,12 +84,13 @@ def static_config(settings: StaticSettings, version: Version) -> dict[str, Confi
         "api": {"dashboard": True},
         "serversTransport": {**SERVERS_TRANSPORT},
         **({"metrics": {"prometheus": dict(_COUNTERS)}} if settings.counts_requests else {}),
+        **({"ping": {"manualRouting": True}} if settings.tells_ready else {}),
         "providers": {"providersThrottleDuration": settings.throttle, **settings.providers},
         "entryPoints": {
             settings.entry_point: _users_entry_point(settings, version),
             settings.api_entry_point: {
                 "address": settings.api_address,
-                "transport": {"lifeCycle": {"graceTimeOut": "0s"}},
+                "transport": {"lifeCycle": {**_notice(settings), "graceTimeOut": "0s"}},
                 # An empty table ends a Traefik before 3.7.9 at start.
                 **({"http": aliases} if (aliases := _aliases(version)) else {}),
             },
@@ -163,10 +167,15 @@ def _users_entry_point(settings: StaticSettings, version: Version) -> dict[str, 
         # A read time-out cuts uploads short (the default at 60 s), a write time-out downloads.
         "transport": {
             "respondingTimeouts": {"readTimeout": "0s", "writeTimeout": "0s"},
-            "lifeCycle": {"graceTimeOut": f"{settings.drain_seconds}s"},
+            "lifeCycle": {**_notice(settings), "graceTimeOut": f"{settings.drain_seconds}s"},
         },
         "http": http,
     }
+
+
+def _notice(settings: StaticSettings) -> dict[str, Config]:
+    """Goes on for a while when it is told to end, so that a load balancer can find out."""
+    return {"requestAcceptGraceTimeout": "5s"} if settings.tells_ready else {}
 
 
 def _aliases(version: Version) -> dict[str, Config]:
