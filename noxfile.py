@@ -72,12 +72,11 @@ def types(session: nox.Session) -> None:
 
 
 def bring_servers(session: nox.Session) -> None:
-    """The wheels bring Traefik and etcd; consul and pebble are Debian packages. In CI nothing may
-    lack."""
+    """The wheels bring Traefik and etcd; the others are Debian packages. In CI nothing may lack."""
     in_ci = bool(os.environ.get("CI"))
     if in_ci:
-        session.env.setdefault("TRAEFIKHUB_REQUIRE_STORES", "toml-file,etcd,consul,pebble")
-    for name in ("consul", "pebble"):
+        session.env.setdefault("TRAEFIKHUB_REQUIRE_STORES", "toml-file,etcd,consul,pebble,haproxy")
+    for name in ("consul", "pebble", "haproxy"):
         session.run("python", f"tools/fetch_{name}.py", success_codes=[0] if in_ci else [0, 1])
 
 
