@@ -16,9 +16,10 @@ from typing import Any
 import anyio
 import pytest
 from prometheus_client import REGISTRY
+from traitlets.config import Application
 
 from conftest import MakeProxy
-from support import Backend, ask, free_port, run_traefik
+from support import Backend, ask, free_port, hub_app, run_traefik
 from traefikhub import TraefikProxy
 from traefikhub.traefik import NotLive, TraefikUnusable
 
@@ -326,6 +327,51 @@ async def test_activity_of_one_that_counts_nothing_is_not_known(
         assert not told(caplog, f"Traefik at {traefiks.api(2)}", "counts no requests")
         # No router that would be broken, and told of in that Traefik's log at every reload.
         assert "prometheus@internal" not in (traefiks.routes / "routes.toml").read_text()
+
+
+async def test_activity_is_not_reported_too_low_while_one_is_silent(
+    make: MakeProxy, traefiks: Traefiks, backend: Callable[[str], Backend]
+) -> None:
+    """Users may still come through it."""
+    hub = SimpleNamespace(host="http://127.0.0.1:9", base_url="/hub/", routespec="/")
+    proxy = make(hub=hub)
+
+    async def used() -> str:
+        routes = await proxy.get_all_routes()
+        return str(routes["/user/mary/"]["data"]["last_activity"])
+
+    async def is_still() -> bool:
+        before = await used()
+        await anyio.sleep(0.1)
+        return await used() == before
+
+    with traefiks.run(2, metrics=METRICS):
+        with traefiks.run(3, metrics=METRICS) as silent:
+            await proxy.add_route("/user/mary/", backend("mary").url, {})
+            await used()
+            assert await is_still()
+            silent.send_signal(signal.SIGSTOP)
+            await until(lambda: up(traefiks.api(3)) == 0)
+            assert not await is_still()
+        # It is gone now, and refuses connections.
+        with anyio.fail_after(60):
+            while not await is_still():
+                await anyio.sleep(0.1)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "urls"),
+    [
+        (['=["http://a:1", "http://b:1"]'], ("http://a:1", "http://b:1")),
+        (["=http://a:1", "=http://b:1"], ("http://a:1", "http://b:1")),
+        (["=http://a:1"], ("http://a:1",)),
+    ],
+)
+def test_the_command_line_takes_several(arguments: list[str], urls: tuple[str, ...]) -> None:
+    app = Application()
+    app.classes = [TraefikProxy]
+    app.parse_command_line([f"--TraefikProxy.traefik_api_url{each}" for each in arguments])
+    assert TraefikProxy(app=hub_app(), config=app.config).api_urls == urls
 
 
 @pytest.mark.parametrize(

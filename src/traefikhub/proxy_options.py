@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 from traitlets import (
@@ -22,6 +23,16 @@ from traefikhub.stores import RouteStore
 from traefikhub.traefik.https import HttpsSettings
 
 __all__ = ["ProxyOptions"]
+
+
+class _Urls(Union):
+    """One or several; on the command line as well, where lists are given as JSON."""
+
+    def from_string_list(self, texts: list[str]) -> str | list[str]:
+        """What the arguments for one option say."""
+        if len(texts) == 1 and texts[0].startswith("["):
+            return [str(each) for each in json.loads(texts[0])]
+        return texts[0] if len(texts) == 1 else texts
 
 
 class ProxyOptions(HttpsOptions):
@@ -88,7 +99,7 @@ class ProxyOptions(HttpsOptions):
         "auth_api", help="The name of Traefik's entry point for its API and dashboard."
     ).tag(config=True)
 
-    traefik_api_url = Union(
+    traefik_api_url = _Urls(
         [Unicode(), List(Unicode())],
         default_value="http://127.0.0.1:8099",
         help="""Where Traefik's API listens, or shall listen. If several Traefiks are run by others

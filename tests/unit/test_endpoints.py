@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import socket
+import threading
 from typing import Any
 
 import pytest
 
 from traefikhub.traefik.endpoints import Endpoint, find_endpoints
+
+pytestmark = pytest.mark.anyio
 
 NAMES = {
     "one.example": ["10.0.0.1"],
@@ -51,18 +54,18 @@ def names(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[str]]:
         (["http://10.0.0.1:1", "http://10.0.0.1:2"], ["http://10.0.0.1:1", "http://10.0.0.1:2"]),
     ],
 )
-def test_each_address_is_one(urls: list[str], shown: list[str]) -> None:
-    found, problems = find_endpoints(urls)
+async def test_each_address_is_one(urls: list[str], shown: list[str]) -> None:
+    found, problems = await find_endpoints(urls)
     assert [each.shown for each in found] == shown
     assert not problems
 
 
-def test_a_name_that_is_lost_keeps_its_addresses(names: dict[str, list[str]]) -> None:
+async def test_a_name_that_is_lost_keeps_its_addresses(names: dict[str, list[str]]) -> None:
     urls = ["http://two.example:1", "http://six.example:1"]
-    known, _ = find_endpoints(urls)
+    known, _ = await find_endpoints(urls)
     del names["two.example"]
     names["six.example"] = ["fd00::8"]
-    found, problems = find_endpoints(urls, known)
+    found, problems = await find_endpoints(urls, known)
     assert [each.shown for each in found] == [
         "http://10.0.0.1:1",
         "http://10.0.0.2:1",
@@ -70,9 +73,21 @@ def test_a_name_that_is_lost_keeps_its_addresses(names: dict[str, list[str]]) ->
     ]
     assert len(problems) == 1
     assert problems[0].startswith("two.example can't be resolved: ")
-    assert find_endpoints(["http://two.example:1"])[0] == ()
+    assert (await find_endpoints(["http://two.example:1"]))[0] == ()
 
 
 def test_no_password_is_shown() -> None:
     assert Endpoint("http://ada:secret@one.example:1/x").shown == "http://one.example:1/x"
     assert Endpoint("http://ada:secret@one.example:1/x", "10.0.0.1").shown == "http://10.0.0.1:1/x"
+
+
+async def test_a_name_server_that_hangs_hides_nobody_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    release = threading.Event()
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: release.wait(60) and [])
+    monkeypatch.setattr("traefikhub.traefik.endpoints._SECONDS", 0.2)
+    try:
+        found, problems = await find_endpoints(["http://hangs.example:1", "http://10.0.0.1:1"])
+    finally:
+        release.set()
+    assert [each.shown for each in found] == ["http://10.0.0.1:1"]
+    assert problems == ("hangs.example can't be resolved: no answer within 0.2 s",)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import threading
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -145,6 +146,57 @@ async def test_one_that_falls_behind_ceases_to_count_and_catches_up(
             servers[1].generation = 7
             await counting(replicas, *servers)
         assert [each.served for each in replicas.standing()] == [7, 7]
+        replicas.close()
+
+
+async def test_one_that_was_started_again_ceases_to_count_at_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """It may not have read the store yet: nobody shall be told of routes that it lacks."""
+    with serving(2) as servers:
+        replicas = replicas_of(servers, patience=60)
+        for server in servers:
+            server.generation = 7
+        await replicas.open(10)
+        await replicas.wait_for_generation(7, timeout=10)
+        async with watched(replicas, newest=7):
+            servers[1].generation = 0
+            await counting(replicas, servers[0])
+            await told(caplog, servers[1].url, "was started again, and serves generation 0, not 7")
+        replicas.close()
+
+
+async def test_one_that_is_well_for_moments_only_has_to_prove_itself() -> None:
+    with serving(2) as servers:
+        replicas = replicas_of(servers)
+        await replicas.open(10)
+        flapping = replicas.members[1]
+        for expected in (1, 2, 3):
+            replicas.leave_out(flapping, "it flaps")
+            assert flapping.relapses == expected
+            flapping.well_since = time.monotonic()
+            assert not flapping.is_steady
+            flapping.well_since -= 2.0**expected
+            assert flapping.is_steady
+            replicas.include(flapping)
+        flapping.since -= 61  # a steady minute
+        replicas.leave_out(flapping, "it was well for long")
+        assert flapping.relapses == 0
+        replicas.close()
+
+
+async def test_one_that_answers_but_serves_nothing_is_explained(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """So looks a Traefik before 3.7, to which the error pages are a mistake in all there is."""
+    with serving(2) as servers:
+        replicas = replicas_of(servers)
+        await replicas.open(10)
+        replicas.members[1].reached = False
+        replicas.leave_out(replicas.members[1], "it was down")
+        servers[1].generation = 0
+        async with watched(replicas, newest=1):
+            await told(caplog, servers[1].url, "older than 3.7", "c.TraefikProxy.error_pages")
         replicas.close()
 
 

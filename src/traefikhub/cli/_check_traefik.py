@@ -14,7 +14,6 @@ from traefikhub.session import (
     wait_served,
 )
 from traefikhub.stores import Snapshot, StoreError
-from traefikhub.threads import in_thread
 from traefikhub.traefik import (
     ApiRejected,
     Credentials,
@@ -74,7 +73,7 @@ async def look_at_own(
 
 async def look_at_external(settings: SessionSettings, snapshot: Snapshot | None) -> list[Finding]:
     """The APIs of the Traefiks that others run, as the Hub will ask them."""
-    endpoints, problems = await in_thread(find_endpoints, settings.api_urls)
+    endpoints, problems = await find_endpoints(settings.api_urls)
     findings = [
         fault("API", problem, f"set {_URL} to names that this machine can resolve")
         for problem in problems

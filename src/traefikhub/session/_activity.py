@@ -13,6 +13,7 @@ from traefikhub.activity_watch import ActivityWatch, LocalTraefik
 from traefikhub.session._parts import tls_of
 from traefikhub.session._settings import SessionSettings
 from traefikhub.stores import Snapshot
+from traefikhub.threads import in_thread
 from traefikhub.traefik import Credentials, Endpoint
 from traefikhub.traefik.metrics import MetricsUnavailable, Scrape, scrape
 from traefikhub.traefik.replicas import Replicas
@@ -59,9 +60,12 @@ async def watch_external(
     """The watch over what Traefiks count that others run, whose connections can't be seen."""
 
     async def scrape_all() -> Sequence[Scrape | None]:
-        # What one has counted that is gone, is gone: then all routes are active once.
-        reached = [each.endpoint for each in replicas.members if each.reached]
-        return await _scrape_all(settings, credentials, reached)
+        # What one has counted that is gone, is gone: then all routes are active once. Through one
+        # that is silent users may go on to come: as long as that is so, all are active.
+        there = [each for each in replicas.members if not each.gone]
+        reached = [each.endpoint for each in there if each.reached]
+        silent: list[Scrape | None] = [None] * (len(there) - len(reached))
+        return [*await _scrape_all(settings, credentials, reached), *silent]
 
     watch = ActivityWatch(None, scrape_all, settings.log)
     await watch.restore(_targets_of(writer), None)
@@ -82,12 +86,14 @@ async def _scrape_all(
                 settings.store.provider_name,
                 credentials=credentials,
                 timeout=_SCRAPE_SECONDS,
-                tls=tls_of(settings),
+                tls=tls,
                 address=endpoint.address,
             )
         except MetricsUnavailable as error:
             settings.log.warning("All routes count as active: %s", error)
 
+    # In a thread: to read the system's authorities takes 20 ms, which the event loop can't spare.
+    tls = await in_thread(tls_of, settings)
     async with anyio.create_task_group() as group:
         for endpoint in found:
             group.start_soon(ask, endpoint)

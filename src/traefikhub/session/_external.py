@@ -143,7 +143,7 @@ async def _possible(
     counts = settings.last_activity
     if counts:
         backends = await replicas.ask_each(lambda api: api.metrics_backend())
-        lacking = [name for name in versions if backends.get(name) != "Prometheus"]
+        lacking = sorted(name for name, backend in backends.items() if backend != "Prometheus")
         if lacking:
             settings.log.warning(
                 "It can't be known which routes are used: Traefik at %s counts no requests. Give "
@@ -153,7 +153,7 @@ async def _possible(
             )
         counts = not lacking
     services = await replicas.ask_each(lambda api: api.has_service(READY_SERVICE))
-    ready = all(services.get(name) for name in versions)
+    ready = all(services.values())
     return _Able(pages_for(settings, min(versions.values())), counts, ready)
 
 

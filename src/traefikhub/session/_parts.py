@@ -146,6 +146,7 @@ def replicas_of(
         log=settings.log,
     )
     stack.callback(replicas.close)
+    metrics_of_hub().show_replicas(replicas.standing)
     return replicas
 
 
@@ -295,7 +296,6 @@ def watch_replicas(
     watch = ReplicaWatch(replicas, lambda: writer.generation, accept, settings.log)
     watch.run()
     stack.push_async_callback(watch.aclose)
-    metrics_of_hub().show_replicas(replicas.standing)
 
 
 def watch_certificate(source: Source, settings: SessionSettings, stack: AsyncExitStack) -> None:

@@ -15,7 +15,7 @@ from traefikhub.traefik._errors import ApiRejected, NotLive
 
 __all__ = ["MISREAD", "Pace", "Poll"]
 
-MISREAD: Final = (ValueError, KeyError, TypeError)
+MISREAD: Final = (ValueError, KeyError, TypeError, RecursionError, OverflowError)
 """What reading an answer raises that is not the one awaited."""
 
 _REJECTED_SECONDS: Final = 3.0

@@ -6,9 +6,16 @@ import socket
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address
+from typing import Final
 from urllib.parse import urlsplit
 
+import anyio
+
+from traefikhub.threads import in_thread
+
 __all__ = ["Endpoint", "find_endpoints"]
+
+_SECONDS: Final = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,12 +42,12 @@ class Endpoint:
         return parts._replace(netloc=netloc).geturl()
 
 
-def find_endpoints(
+async def find_endpoints(
     urls: Iterable[str], known: Sequence[Endpoint] = ()
 ) -> tuple[tuple[Endpoint, ...], tuple[str, ...]]:
     """Each address of each name is a Traefik of its own, as with a headless service of Kubernetes.
-    Blocks while names are resolved. ``localhost`` stays a name: it has addresses of two kinds
-    everywhere.
+    ``localhost`` stays a name: it has addresses of two kinds everywhere. Takes two seconds at the
+    most.
 
     Args:
         known: found before; what became of a name that can't be resolved now isn't known.
@@ -48,24 +55,37 @@ def find_endpoints(
     Returns:
         The Traefiks, and of each name that can't be resolved why.
     """
-    found: dict[str, Endpoint] = {}
-    problems = []
-    for url in urls:
+    wanted = tuple(dict.fromkeys(urls))
+    places: dict[str, list[Endpoint]] = {}
+    problems: dict[str, str] = {}
+
+    async def look(url: str) -> None:
         host = urlsplit(url).hostname or ""
         try:
-            endpoints = [Endpoint(url, each) for each in _addresses(host)] or [Endpoint(url)]
+            with anyio.fail_after(_SECONDS):
+                addresses = await in_thread(_addresses, host, abandon=True)
+        except TimeoutError:
+            problems[url] = f"{host} can't be resolved: no answer within {_SECONDS:g} s"
         except (OSError, UnicodeError) as error:
-            problems.append(f"{host} can't be resolved: {error}")
-            endpoints = [each for each in known if each.url == url]
-        for endpoint in endpoints:
+            problems[url] = f"{host} can't be resolved: {error}"
+        else:
+            places[url] = [Endpoint(url, each) for each in addresses] or [Endpoint(url)]
+
+    # At once: a name server that hangs must not hide the others' names.
+    async with anyio.create_task_group() as group:
+        for url in wanted:
+            group.start_soon(look, url)
+    found: dict[str, Endpoint] = {}
+    for url in wanted:
+        for endpoint in places.get(url) or [each for each in known if each.url == url]:
             # Two names may be one Traefik's.
             found.setdefault(endpoint.shown.rstrip("/"), endpoint)
-    return tuple(found.values()), tuple(problems)
+    return tuple(found.values()), tuple(problems[url] for url in wanted if url in problems)
 
 
 def _addresses(host: str) -> Sequence[str]:
     """Those of a name, in order; none if it is an address itself. Of IPv4, unless it has none:
-    what has one of each kind is one Traefik, not two.
+    what has one of each kind is one Traefik, not two. Blocks.
 
     Raises:
         OSError, UnicodeError: it can't be resolved.

@@ -10,7 +10,7 @@ from typing import Final
 
 import anyio
 
-from traefikhub.traefik._errors import TraefikError
+from traefikhub.traefik._errors import NotLive, TraefikError
 from traefikhub.traefik.binary import Version
 from traefikhub.traefik.replicas import Replica, Replicas
 
@@ -20,6 +20,10 @@ _LOOK_SECONDS: Final = 1.0
 _LOOKUP_SECONDS: Final = 5.0
 """How long it may take until an address that a name has got, or lost, is seen."""
 _CATCH_UP_SECONDS: Final = 3.0
+_NOT_READ: Final = (
+    "It reads another store, or none yet; or it is older than 3.7, and refuses all because of the "
+    "Hub's error pages (c.TraefikProxy.error_pages)"
+)
 _MISSES: Final = 2
 """Looks in a row that one may leave unanswered."""
 
@@ -90,11 +94,12 @@ class ReplicaWatch:
                     missed = 0
                 except TraefikError as error:
                     missed += 1
-                    replica.reached = False
+                    replica.missed(error)
                     if missed >= _MISSES:
                         self._replicas.leave_out(replica, error)
-                except Exception:
+                except Exception as error:
                     self._log.exception("Traefik at %s can't be looked at", replica.name)
+                    self._replicas.leave_out(replica, error)
 
     async def _look(self, replica: Replica, live: int, behind: float) -> float:
         """See that one that counts serves what was live before.
@@ -108,9 +113,15 @@ class ReplicaWatch:
         Raises:
             TraefikError: it can't be asked.
         """
-        served = await replica.aside.served_generation()
-        replica.served, replica.reached = served, True
+        before = replica.served
+        replica.served = served = await replica.aside.served_generation()
+        replica.reached, replica.gone = True, False
         if served >= live:
+            return 0.0
+        if served < before:  # it does not go back: another process answers
+            self._replicas.leave_out(
+                replica, f"it was started again, and serves generation {served}, not {live}"
+            )
             return 0.0
         now = time.monotonic()
         if behind and now - behind > self._replicas.patience:
@@ -121,9 +132,12 @@ class ReplicaWatch:
         """Include it if it serves by now all that was live before."""
         try:
             # Asked once: a poll would ask one that is gone again and again.
-            replica.reached = False
-            replica.served = await replica.aside.served_generation()
-            replica.reached = True
+            try:
+                replica.served = await replica.aside.served_generation()
+            except TraefikError as error:
+                replica.missed(error)
+                raise
+            replica.reached, replica.gone = True, False
             version = await replica.aside.version(timeout=_CATCH_UP_SECONDS)
             self._accept(version, replica.name)
             target = 0
@@ -133,7 +147,12 @@ class ReplicaWatch:
                 )
                 target = due
         except TraefikError as error:
+            replica.well_since = None
+            if isinstance(error, NotLive) and replica.reached and not replica.served:
+                error = NotLive(f"{error}. {_NOT_READ}")
             self._replicas.late(replica, error)
             return
         replica.version, replica.served = version, max(replica.served, target)
-        self._replicas.include(replica)
+        replica.well_since = replica.well_since or time.monotonic()
+        if replica.is_steady:
+            self._replicas.include(replica)

@@ -15,7 +15,6 @@ from typing import Final, NamedTuple, TypeVar
 
 import anyio
 
-from traefikhub.threads import in_thread
 from traefikhub.traefik._errors import ApiRejected, NotLive, TraefikError
 from traefikhub.traefik.api import TraefikApi
 from traefikhub.traefik.binary import Version
@@ -27,6 +26,7 @@ _T = TypeVar("_T")
 
 _SETTING: Final = "c.TraefikProxy.traefik_api_url"
 _LOOKUP_PAUSE: Final = 0.5
+_STEADY_SECONDS: Final = 60.0
 
 
 class Replica:
@@ -36,11 +36,15 @@ class Replica:
     api: for those who wait for a generation.
     aside: the same API on a connection of its own, for looks meanwhile.
     counts: whether a change is live only when this one serves it.
+    has_counted: whether it ever did.
     reached: whether it answered the last question.
+    gone: whether nothing listened there then: no request goes through it.
     served: the newest generation that it was seen to serve; 0 for none.
     version: None if it never told.
-    told: the kind of trouble that was told of it since it last counted.
-    since: when it was found, or ceased to count; of ``time.monotonic``.
+    told: the kind of trouble that was told of it since it last counted, and whether it answered.
+    since: when it was found, or began or ceased to count; of ``time.monotonic``.
+    relapses: how often in a row it ceased to count soon after it had begun to.
+    well_since: from when on it serves all while it doesn't count; None if it doesn't.
     left: cancelled when it is no longer among those that are configured.
     """
 
@@ -50,12 +54,40 @@ class Replica:
         self.api = make_api(endpoint)
         self.aside = make_api(endpoint)
         self.counts = False
+        self.has_counted = False
         self.reached = False
         self.served = 0
         self.version: Version | None = None
-        self.told: type[Exception] | None = None
+        self.told: tuple[type[Exception], bool] | None = None
+        self.gone = False
         self.since = time.monotonic()
+        self.relapses = 0
+        self.well_since: float | None = None
         self.left = anyio.CancelScope()
+
+    def begin(self) -> None:
+        """It counts."""
+        self.counts = self.reached = self.has_counted = True
+        self.gone, self.told, self.well_since = False, None, None
+        self.since = time.monotonic()
+
+    def cease(self) -> None:
+        """It counts no longer."""
+        now = time.monotonic()
+        self.relapses = self.relapses + 1 if now - self.since < _STEADY_SECONDS else 0
+        self.counts, self.since = False, now
+
+    def missed(self, error: Exception) -> None:
+        """It did not answer a question."""
+        self.reached = False
+        self.gone = isinstance(error.__cause__, ConnectionRefusedError)
+
+    @property
+    def is_steady(self) -> bool:
+        """Whether it was well for long enough: one that counts for moments again and again would
+        hold up changes each time."""
+        needed = min(2.0**self.relapses - 1, _STEADY_SECONDS)
+        return self.well_since is not None and time.monotonic() - self.well_since >= needed
 
     def close(self) -> None:
         """Close its connections, and end what goes on for it."""
@@ -111,6 +143,12 @@ class Replicas:
         """Those that a change must be served by to be live."""
         return tuple(each for each in self._members.values() if each.counts)
 
+    @property
+    def _only(self) -> Replica | None:
+        """The one that there is and will be, if so: to ask it alone is cheaper."""
+        only = next(iter(self._members.values()), None)
+        return only if len(self._urls) == 1 and only and not only.endpoint.address else None
+
     def standing(self) -> Sequence[ReplicaStanding]:
         """How each stands, for the metrics."""
         return [ReplicaStanding(each.name, each.counts, each.served) for each in self.members]
@@ -126,7 +164,7 @@ class Replicas:
     async def find(self) -> None:
         """Look up where they are now. Those of a name that can't be resolved stay as they are."""
         known = tuple(each.endpoint for each in self._members.values())
-        endpoints, problems = await in_thread(find_endpoints, self._urls, known, abandon=True)
+        endpoints, problems = await find_endpoints(self._urls, known)
         for each in problems:
             if each not in self._problems:
                 self._log.warning("%s (%s)", each, _SETTING)
@@ -152,9 +190,8 @@ class Replicas:
         """It serves all there is: from now on changes wait for it."""
         if replica.counts or self._members.get(replica.name) is not replica:
             return
-        replica.counts = replica.reached = True
-        again = " again" if replica.told else ""
-        replica.told = None
+        again = " again" if replica.has_counted else ""
+        replica.begin()
         self._log.info(
             "Traefik at %s serves all routes%s (generation %d)", replica.name, again, replica.served
         )
@@ -163,18 +200,20 @@ class Replicas:
     def leave_out(self, replica: Replica, why: Exception | str) -> None:
         """From now on changes don't wait for it."""
         if replica.counts:
-            replica.counts, replica.since = False, time.monotonic()
+            replica.cease()
             self._tell(replica, why)
             self._stir()
 
     def late(self, replica: Replica, why: Exception) -> None:
         """One that doesn't count still can't. Told once of each kind, and not in its first
         moments."""
-        if time.monotonic() - replica.since > self.patience and replica.told is not type(why):
+        kind = type(why), replica.reached
+        if time.monotonic() - replica.since > self.patience and replica.told != kind:
             self._tell(replica, why)
 
     def _tell(self, replica: Replica, why: Exception | str) -> None:
-        replica.told = type(why) if isinstance(why, Exception) else NotLive
+        kind = type(why) if isinstance(why, Exception) else NotLive
+        replica.told = kind, replica.reached
         self._log.warning(
             "Traefik at %s does not count: %s. %s",
             replica.name,
@@ -213,14 +252,15 @@ class Replicas:
             raise NotLive(f"{why} ({_SETTING})")
 
         async def ask(replica: Replica) -> Version:
-            left = max(deadline - anyio.current_time(), 0.1)
+            left = max(round(deadline - anyio.current_time(), 1), 0.1)
             return await replica.api.version(timeout=left)
 
         versions, failures, _ = await self._ask(ask, lambda: self.members)
         if not versions:
             raise _together(failures)
         for replica, version in versions.items():
-            replica.counts, replica.reached, replica.version = True, True, version
+            replica.version = version
+            replica.begin()
         for replica in self.members:
             if replica not in versions:
                 late = f"it did not answer within {self.patience:g} s{replica.api.trouble}"
@@ -246,6 +286,10 @@ class Replicas:
             if replica.version is not None:
                 self.include(replica)
 
+        if only := self._only:
+            await ask(only)
+            self.live = max(self.live, generation)
+            return
         while True:
             answers, failures, silent = await self._ask(ask, lambda: self.counting or self.members)
             if not answers:
