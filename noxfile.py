@@ -80,11 +80,22 @@ def bring_servers(session: nox.Session) -> None:
         session.run("python", f"tools/fetch_{name}.py", success_codes=[0] if in_ci else [0, 1])
 
 
+def bring_other_proxies(session: nox.Session) -> None:
+    """What stands before Traefik in docs/behind-another-proxy.md. In CI nothing may lack."""
+    in_ci = bool(os.environ.get("CI"))
+    if in_ci:
+        required = session.env.get("TRAEFIKHUB_REQUIRE_STORES") or ""
+        session.env["TRAEFIKHUB_REQUIRE_STORES"] = f"{required},nginx,haproxy"
+    for name in ("nginx", "haproxy"):
+        session.run("python", f"tools/fetch_{name}.py", success_codes=[0] if in_ci else [0, 1])
+
+
 @nox.session
 def tests(session: nox.Session) -> None:
     """Unit and property tests, and everything that starts real processes."""
     session.install(".[test]")
     bring_servers(session)
+    bring_other_proxies(session)
     apart = ("--ignore=tests/conformance", "--ignore=tests/browser")
     session.run(*PYTEST, *apart, *session.posargs)
 
