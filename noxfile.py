@@ -71,22 +71,14 @@ def types(session: nox.Session) -> None:
         session.run("mypy")
 
 
-def bring_servers(session: nox.Session) -> None:
+def bring_servers(session: nox.Session, *others: str) -> None:
     """The wheels bring Traefik and etcd; the others are Debian packages. In CI nothing may lack."""
     in_ci = bool(os.environ.get("CI"))
+    names = ("consul", "pebble", *others)
     if in_ci:
-        session.env.setdefault("TRAEFIKHUB_REQUIRE_STORES", "toml-file,etcd,consul,pebble,haproxy")
-    for name in ("consul", "pebble", "haproxy"):
-        session.run("python", f"tools/fetch_{name}.py", success_codes=[0] if in_ci else [0, 1])
-
-
-def bring_other_proxies(session: nox.Session) -> None:
-    """What stands before Traefik in docs/behind-another-proxy.md. In CI nothing may lack."""
-    in_ci = bool(os.environ.get("CI"))
-    if in_ci:
-        required = session.env.get("TRAEFIKHUB_REQUIRE_STORES") or ""
-        session.env["TRAEFIKHUB_REQUIRE_STORES"] = f"{required},nginx,haproxy"
-    for name in ("nginx", "haproxy"):
+        required = ",".join(("toml-file", "etcd", *names))
+        session.env.setdefault("TRAEFIKHUB_REQUIRE_STORES", required)
+    for name in names:
         session.run("python", f"tools/fetch_{name}.py", success_codes=[0] if in_ci else [0, 1])
 
 
@@ -94,8 +86,7 @@ def bring_other_proxies(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """Unit and property tests, and everything that starts real processes."""
     session.install(".[test]")
-    bring_servers(session)
-    bring_other_proxies(session)
+    bring_servers(session, "haproxy", "nginx")
     apart = ("--ignore=tests/conformance", "--ignore=tests/browser")
     session.run(*PYTEST, *apart, *session.posargs)
 

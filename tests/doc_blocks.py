@@ -122,9 +122,22 @@ def _joined(lines: list[str]) -> Iterator[str]:
         kept += line
         if kept.endswith("\\"):
             kept = kept[:-1] + " "
+        elif _is_open(kept):
+            kept += "\n"
         else:
             yield kept
             kept = ""
+    if kept:
+        yield kept
+
+
+def _is_open(text: str) -> bool:
+    """Whether a quotation goes on in the next line."""
+    try:
+        shlex.split(text, comments=True)
+    except ValueError:
+        return True
+    return False
 
 
 def _split(line: str, shown: tuple[str, ...]) -> Iterator[Command]:
