@@ -56,12 +56,11 @@ def types(session: nox.Session) -> None:
 
 
 def bring_servers(session: nox.Session) -> None:
-    """The wheels bring Traefik and etcd; consul and pebble are Debian packages. In CI nothing may
-    lack."""
+    """The wheels bring Traefik and etcd; the others are Debian packages. In CI nothing may lack."""
     in_ci = bool(os.environ.get("CI"))
     if in_ci:
-        session.env.setdefault("TRAEFIKHUB_REQUIRE_STORES", "toml-file,etcd,consul,pebble")
-    for name in ("consul", "pebble"):
+        session.env.setdefault("TRAEFIKHUB_REQUIRE_STORES", "toml-file,etcd,consul,pebble,haproxy")
+    for name in ("consul", "pebble", "haproxy"):
         session.run("python", f"tools/fetch_{name}.py", success_codes=[0] if in_ci else [0, 1])
 
 
@@ -144,6 +143,19 @@ def faults(session: nox.Session) -> None:
     plot = () if "--plot" in session.posargs else ("--plot", "build/faults/curves.svg")
     session.run(
         *("python", "-m", "faults", *plot, *session.posargs),
+        env={"PYTHONPATH": "tests"},
+        interrupt_timeout=60,  # after Ctrl-C, to end what runs
+    )
+
+
+@nox.session
+def replicas(session: nox.Session) -> None:
+    """The highly available example of docs/ha, everything in it restarted under traffic;
+    ``-- --seconds 600 --sockets 50``. The report is in ``build/replicas/``."""
+    session.install(".[test]")
+    bring_servers(session)
+    session.run(
+        *("python", "-m", "replicas", *session.posargs),
         env={"PYTHONPATH": "tests"},
         interrupt_timeout=60,  # after Ctrl-C, to end what runs
     )
