@@ -167,6 +167,19 @@ def faults(session: nox.Session) -> None:
 
 
 @nox.session
+def replicas(session: nox.Session) -> None:
+    """The highly available example of docs/ha, everything in it restarted under traffic;
+    ``-- --seconds 600 --sockets 50``. The report is in ``build/replicas/``."""
+    session.install(".[test]")
+    bring_servers(session, "haproxy")
+    session.run(
+        *("python", "-m", "replicas", *session.posargs),
+        env={"PYTHONPATH": "tests"},
+        interrupt_timeout=60,  # after Ctrl-C, to end what runs
+    )
+
+
+@nox.session
 def docs(session: nox.Session) -> None:
     """Build the documentation and follow its links, without a network; a warning is an error.
     ``-- --online`` asks the other sites that it links to as well; ``-- --pictures`` lets chromium
