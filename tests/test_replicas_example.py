@@ -1,4 +1,4 @@
-"""The highly available example of docs/ha, once: all goals, under light traffic."""
+"""The highly available example of docs/ha, as docs/high-availability.md has it: all goals, once."""
 
 from __future__ import annotations
 
