@@ -153,6 +153,16 @@ def jupyterhub_quick(session: nox.Session, version: str) -> None:
 
 
 @nox.session
+def compat(session: nox.Session) -> None:
+    """Old and new versions of all that this runs with, and the table of docs/compatibility.md; half
+    an hour. ``-- --list``, ``-- --only traefik-3.6.7``."""
+    session.install("uv>=0.5", "pytest>=8.4")
+    if "--list" not in session.posargs:
+        bring_servers(session)
+    session.run("python", "-m", "compat", *session.posargs, env={"PYTHONPATH": "tests"})
+
+
+@nox.session
 def faults(session: nox.Session) -> None:
     """Break things while users come and go: ``-- --minutes 60 --store etcd --seed 7``; without
     them, every fault once, in six minutes. Curves are in ``build/faults/``."""

@@ -213,7 +213,9 @@ async def test_an_api_over_https_is_believed_by_its_authority_only(
         assert "certificate" in str(caught.value)
         assert "c.TraefikProxy.traefik_api_ca" in str(caught.value)
         await proxy.stop()
-    proxy = make_proxy(**options, traefik_api_ca=made.ca, extra_dynamic_config=extra)
+    proxy = make_proxy(
+        **options | {"check_route_timeout": 30}, traefik_api_ca=made.ca, extra_dynamic_config=extra
+    )
     with run_traefik(tmp_path, static):
         await proxy.add_route("/", backend("hub").url, {})
         found = await anyio.to_thread.run_sync(ask, f"{proxy.public_url}/")

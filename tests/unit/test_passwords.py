@@ -42,7 +42,13 @@ def test_a_user_of_another_name_or_password_is_not_kept() -> None:
     assert admin_user("root", "secret", [user]).startswith("root:")
 
 
-@pytest.mark.parametrize("known", ["", ":", "admin", "admin:", "admin:$2", "admin:$2b$10$short"])
+@pytest.mark.parametrize(
+    "known",
+    [
+        *("", ":", "admin", "admin:", "admin:$2", "admin:$2b$10$short"),
+        *(f"admin:$2b${cost}${'.' * 53}" for cost in ("03", "04", "32")),
+    ],
+)
 def test_a_known_user_that_was_broken_by_hand_is_replaced(known: str) -> None:
     _, _, hashed = admin_user("admin", "secret", [known]).partition(":")
     assert bcrypt.checkpw(b"secret", hashed.encode())

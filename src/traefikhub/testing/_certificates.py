@@ -67,7 +67,23 @@ def _certificate(
         .not_valid_before(now - datetime.timedelta(days=1))
         .not_valid_after(now + datetime.timedelta(days=1))
         .add_extension(x509.BasicConstraints(ca=issuer is None, path_length=None), critical=True)
+        # From here on what Python 3.13 asks for, and 3.12 did not.
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+        .add_extension(
+            x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer_key.public_key()),
+            critical=False,
+        )
     )
+    if not issuer:
+        no = dict.fromkeys(
+            (
+                *("content_commitment", "key_encipherment", "data_encipherment"),
+                *("key_agreement", "encipher_only", "decipher_only"),
+            ),
+            False,
+        )
+        signs = x509.KeyUsage(digital_signature=True, key_cert_sign=True, crl_sign=True, **no)
+        builder = builder.add_extension(signs, critical=True)
     if issuer:
         addresses = [
             x509.DNSName("localhost"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 from contextlib import suppress
 from typing import Final
 
@@ -12,6 +13,7 @@ import bcrypt
 __all__ = ["admin_user", "polling_user"]
 
 _BCRYPT_LONGEST: Final = 72
+_BCRYPT_HASH: Final = re.compile(r"\$2[abxy]?\$(?:0[4-9]|[12]\d|3[01])\$[./A-Za-z0-9]{53}")
 
 
 def polling_user(username: str, password: str) -> str:
@@ -42,9 +44,11 @@ def admin_user(username: str, password: str, known: list[str]) -> str:
         )
     for user in known:
         name, _, hashed = user.partition(":")
-        if name != username or not hashed.startswith("$2"):
+        # Somebody may have edited it. At what has not even the form of a hash, bcrypt before 4.3
+        # raises what is no Exception, and would end the Hub.
+        if name != username or not _BCRYPT_HASH.fullmatch(hashed):
             continue
-        with suppress(ValueError):  # no hash: somebody edited it
+        with suppress(ValueError):
             if bcrypt.checkpw(secret, hashed.encode()):
                 return user
     return f"{username}:{bcrypt.hashpw(secret, bcrypt.gensalt(10)).decode()}"
