@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import tomli
 import yaml
 
 from certificates import write_certificate
@@ -25,6 +24,11 @@ from servers import require
 from traefikhub.cli._hub import Hub
 from traefikhub.session import external_static
 from traefikhub.traefik import Version
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
 
 Documents = list[dict[str, Any]]
 
@@ -323,7 +327,7 @@ def test_what_is_laid_upon_tljhs_configuration_is_what_the_command_prints(
     for point in printed["entryPoints"].values():
         del point["address"]
         point["transport"]["lifeCycle"].pop("requestAcceptGraceTimeout", None)
-    assert tomli.loads(text_of(f"tljh/traefikhub-{scheme}.toml")) == printed
+    assert tomllib.loads(text_of(f"tljh/traefikhub-{scheme}.toml")) == printed
 
 
 def agrees(shipped: dict[str, str], printed: dict[str, str], secret: Any) -> None:

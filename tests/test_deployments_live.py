@@ -10,6 +10,7 @@ import shutil
 import socket
 import ssl
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,13 +18,13 @@ from typing import Any
 
 import anyio
 import pytest
-import tomli
 import tomli_w
 import yaml
 
 from certificates import write_certificate
 from deploy_configs import PASSWORDS, config_of
 from deployments import DEPLOY, documents_of
+from servers import require
 from servers.etcd import EtcdServer, etcd_binary
 from support import Backend, ask, free_port, wait_until
 from traefikhub import TraefikProxy
@@ -31,6 +32,11 @@ from traefikhub.cli._hub import Hub
 from traefikhub.session import external_static
 from traefikhub.table import merge
 from traefikhub.traefik import OLDEST, find_traefik
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
 
 pytestmark = pytest.mark.anyio
 
@@ -167,7 +173,7 @@ async def test_three_machines(
     ports = Ports()
     file = config_of("three-machines", tmp_path)
     printed = Hub(str(file), ()).settings()
-    static: dict[str, Any] = tomli.loads(tomli_w.dumps(external_static(printed, OLDEST)))
+    static: dict[str, Any] = tomllib.loads(tomli_w.dumps(external_static(printed, OLDEST)))
     for name, point in static["entryPoints"].items():
         point["address"] = f"127.0.0.1:{ports[name]}"
     static["providers"]["etcd"]["endpoints"] = [etcd.endpoint]
@@ -298,7 +304,7 @@ async def test_the_littlest_jupyterhub(
     ports, https = Ports(), scheme == "https"
     place = tmp_path / "tljh"
     static = of_tljh(place, ports, https)
-    own = tomli.loads((DEPLOY / "tljh" / f"traefikhub-{scheme}.toml").read_text())
+    own = tomllib.loads((DEPLOY / "tljh" / f"traefikhub-{scheme}.toml").read_text())
     merged = merge(static, own)
     assert isinstance(merged, dict)
     (tmp_path / "traefik.toml").write_text(tomli_w.dumps(merged))
@@ -326,6 +332,63 @@ async def test_the_littlest_jupyterhub(
         assert list(await proxy.get_all_routes()) == ["/user/mary/"]
         assert (place / "state" / "rules" / "traefikhub.toml").stat().st_size
         await proxy.stop()
+
+
+# --- HAProxy -------------------------------------------------------------------------------------
+
+LIES = {
+    "X-Forwarded-For": "1.2.3.4",
+    "X-Forwarded-Host": "evil.example",
+    "X-Forwarded-Port": "1",
+    "X-Forwarded-Prefix": "/evil",
+    "X-Forwarded-Proto": "gopher",
+    "X-Real-Ip": "1.2.3.4",
+}
+
+
+@pytest.mark.parametrize("name", ["deploy/compose", "deploy/three-machines", "ha"])
+async def test_haproxy_passes_no_header_on_that_traefik_would_believe(
+    name: str, tmp_path: Path, backend: Callable[[str], Backend]
+) -> None:
+    """The rules of its configuration, before a server that tells what it was sent."""
+    fetched = DEPLOY.parents[1] / ".cache" / "haproxy" / "haproxy"
+    found = shutil.which("haproxy") or (str(fetched) if fetched.exists() else None)
+    program = require("haproxy", found, "python tools/fetch_haproxy.py")
+    text = (DEPLOY.parent / name / "haproxy.cfg").read_text()
+    (rules,) = re.findall(r"^frontend users\n(.*?)^backend", text, re.M | re.S)
+    kept = [
+        line
+        for line in rules.splitlines()
+        if line.strip().startswith("http-request ") and "redirect" not in line
+    ]
+    (defaults,) = re.findall(r"^defaults\n(.*?)(?=^\w)", text, re.M | re.S)
+    port, server = free_port(), backend("Traefik")
+    lines = [
+        "defaults",
+        defaults.replace("    log global\n", ""),
+        "frontend users",
+        f"    bind 127.0.0.1:{port}",
+        *kept,
+        "    default_backend traefik",
+        "backend traefik",
+        f"    server one {server.url.removeprefix('http://')}",
+    ]
+    file = tmp_path / "haproxy.cfg"
+    file.write_text("\n".join([*lines, ""]))
+    process = subprocess.Popen([program, "-db", "-f", str(file)])
+    try:
+        await until_status(port, "/", 200)
+        url = f"http://127.0.0.1:{port}/"
+        _, answer = await anyio.to_thread.run_sync(lambda: ask(url, **LIES))
+    finally:
+        process.terminate()
+        process.wait()
+    arrived = {key.title(): value for key, value in answer["headers"].items()}
+    assert {key: arrived[key] for key in LIES if key in arrived} == {
+        "X-Forwarded-For": "127.0.0.1",
+        "X-Forwarded-Proto": "http" if name == "ha" else "https",
+        "X-Real-Ip": "127.0.0.1",
+    }
 
 
 # --- users of etcd ------------------------------------------------------------------------------

@@ -31,6 +31,8 @@ _OF_OTHERS: Final = {
         "error reading configuration file:",
     ),
     *("Provider error, retrying in",),
+    # HAProxy's
+    *("Service Unavailable<", "No server is available to handle this request"),
     # OpenSSL's, and etcd's
     *("KEY_VALUES_MISMATCH", "etcdserver: permission denied", "space exceeded"),
     # those of the operating system

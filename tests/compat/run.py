@@ -87,7 +87,7 @@ def _make(cell: Cell, place: Path) -> dict[str, str]:
     uv = (sys.executable, "-m", "uv", "--quiet")
     made = _call(*uv, "venv", "--no-project", f"--python={cell.python}", str(place), env=variables)
     if made.returncode:
-        raise NotThere(f"no Python {cell.python} on this machine, nor could uv download one")
+        raise NotThere(f"no Python {cell.python} was found, nor could uv download one")
     install = (*uv, "pip", "install", f"--python={place}")
     resolution = ("--resolution=lowest-direct",) if cell.lowest else ()
     # As requirements of the file, not of the project, or else they are no direct ones.

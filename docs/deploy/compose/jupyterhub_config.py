@@ -7,8 +7,11 @@ c = get_config()  # noqa: F821
 
 
 def secret(name: str) -> str:
-    """One of the secrets in compose.yaml."""
-    return Path("/run/secrets", name).read_text().strip()
+    """One of the secrets in compose.yaml. An empty password would let everybody in."""
+    word = Path("/run/secrets", name).read_text().strip()
+    if not word:
+        raise ValueError(f"{name.upper()} is empty: fill in .env")
+    return word
 
 
 # --- the proxy ---------------------------------------------------------------------------------

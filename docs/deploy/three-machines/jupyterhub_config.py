@@ -15,6 +15,7 @@ c.JupyterHub.bind_url = "http://:8000"  # where the Traefiks listen
 c.TraefikProxy.should_start = False
 c.TraefikProxy.traefik_api_url = ["http://10.0.0.12:8099", "http://10.0.0.13:8099"]
 c.TraefikProxy.trusted_proxies = ["10.0.0.11"]  # HAProxy
+c.JupyterHub.trusted_downstream_ips = ["10.0.0.11"]  # the same, for the Hub's log
 c.TraefikProxy.drain_seconds = 300
 
 c.TraefikProxy.store = "etcd"

@@ -151,9 +151,14 @@ async def _possible(
                 "c.TraefikProxy.last_activity = False",
                 ", ".join(lacking),
             )
-        counts = not lacking
+        counts = bool(backends) and not lacking
     services = await replicas.ask_each(lambda api: api.has_service(READY_SERVICE))
-    ready = all(services.values())
+    ready = bool(services) and all(services.values())
+    if not ready:
+        settings.log.info(
+            "Traefik has no /ping that tells a load balancer when it has the routes: for that it "
+            "needs ping.manualRouting, as `traefikhub static-config` prints it"
+        )
     return _Able(pages_for(settings, min(versions.values())), counts, ready)
 
 
