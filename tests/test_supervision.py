@@ -179,7 +179,7 @@ async def test_a_traefik_that_hangs_is_replaced(
 ) -> None:
     # A hang that SIGCONT would not mend.
     monkeypatch.setattr("traefikhub.traefik.process.is_suspended", lambda _pid: False)
-    caplog.set_level(logging.WARNING)
+    caplog.set_level(logging.INFO)
     proxy = make_proxy(check_route_timeout=1)
     await proxy.start()
     before = the_traefik(proxy)
@@ -195,8 +195,10 @@ async def test_a_traefik_that_hangs_is_replaced(
     assert "it hangs" in caplog.text
     # It is known to have begun, if only by what it serves.
     after = the_traefik(proxy)
+    caplog.clear()
     after.kill()
-    await until(lambda: _name(url) == "mary", "the route", 10)
+    await until(lambda: "serves the routes again" in caplog.text, "the routes", 10)
+    assert _name(url) == "mary"
     last = the_traefik(proxy)
     last.suspend()
     await until(lambda: not last.is_running(), "its end", 30)

@@ -16,7 +16,7 @@ from _packages import CACHE
 
 _PAGES: Final = {
     "index": ("index.html", 1300),
-    "diagram": ("architecture.html#how-a-route-becomes-live", 1500),
+    "diagram": ("route-becomes-live.html", 1500),
     "plots": ("benchmarks.html#new-routes", 2200),
     "options": ("reference-options.html", 1500),
 }
