@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -104,6 +104,23 @@ def hub_directory(tmp_path: Path) -> Iterator[Path]:
         with suppress(psutil.Error):
             if process.cwd().startswith(str(tmp_path)):
                 process.kill()
+
+
+_TOLD_LINES = 40
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item,
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """What Traefik said last, beside the report of a test that failed."""
+    report = yield
+    directory = getattr(item, "funcargs", {}).get("tmp_path")
+    if report.failed and isinstance(directory, Path):
+        for log in sorted(directory.rglob("traefik.log")):
+            lines = log.read_text(errors="replace").splitlines()[-_TOLD_LINES:]
+            report.sections.append((str(log.relative_to(directory)), "\n".join(lines)))
+    return report
 
 
 @pytest.fixture(autouse=True)

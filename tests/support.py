@@ -4,6 +4,7 @@ and Hubs run by others."""
 from __future__ import annotations
 
 import json
+import os
 import secrets
 import socket
 import ssl
@@ -41,9 +42,12 @@ __all__ = [
 
 def free_port() -> int:
     """A port of 127.0.0.1 on which nothing listens now, by TCP nor UDP, nor soon will: from below
-    those that the kernel gives to connections, of which other tests have hundreds."""
+    those that the kernel gives to connections, of which other tests have hundreds; and of those,
+    from the share of this worker of pytest-xdist."""
+    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
     while True:
-        port = 15_000 + secrets.randbelow(17_000)
+        port = 15_000 + secrets.randbelow(17_000 // workers) * workers + worker
         if port in _GIVEN:
             continue
         try:

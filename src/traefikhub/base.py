@@ -6,18 +6,21 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from traefikhub.stores import Batch, Document, Key, Records
+from traefikhub.stores import GENERATION_MARKER, Batch, Document, Key, Records
 from traefikhub.traefik.https import HttpsSettings
+from traefikhub.traefik.users_entry_point import GenerationQuestion
 
 __all__ = [
     "API_USERS_KEY",
     "CERTIFICATE_KEY",
+    "GENERATION_ROUTER_KEY",
     "HSTS_KEY",
     "READY_SERVICE",
     "api_records",
     "api_users",
     "certificate_record",
     "extra_records",
+    "generation_records",
     "https_records",
     "metrics_records",
     "ready_records",
@@ -26,9 +29,11 @@ __all__ = [
 
 API_USERS_KEY: Final = Key("http/middlewares", "traefikhub__api-auth")
 CERTIFICATE_KEY: Final = Key("tls/stores", "default")
+GENERATION_ROUTER_KEY: Final = Key("http/routers", GENERATION_MARKER.name)
 READY_SERVICE: Final = "ping@internal"
 HSTS_KEY: Final = Key("http/middlewares", "traefikhub__hsts")
 
+_ABOVE_ALL: Final = 2_000_000_000
 _ROOTS: Final = ("http", "tcp", "tls", "udp")
 _SETTING: Final = "c.TraefikProxy.extra_dynamic_config"
 
@@ -75,6 +80,21 @@ def ready_records(entry_point: str) -> Records:
         "service": READY_SERVICE,
     }
     return {Key("http/routers", "traefikhub__ready"): router}
+
+
+def generation_records(entry_point: str, question: GenerationQuestion) -> Records:
+    """Where the Hub, and nobody else, sees on the users' entry point which generation it serves."""
+    rule = f'Path("{question.path}") && Header("{question.header}", "{question.key}")'
+    router: dict[str, Document] = {
+        "rule": rule,
+        "priority": _ABOVE_ALL,
+        "entryPoints": [entry_point],
+        "service": "noop@internal",
+        "middlewares": [GENERATION_MARKER.name],
+        # It is none of the users' requests.
+        "observability": {"accessLogs": False, "metrics": False, "tracing": False},
+    }
+    return {GENERATION_ROUTER_KEY: router}
 
 
 def api_users(records: Records) -> list[str]:

@@ -241,7 +241,9 @@ async def test_headers_that_go_on_and_on(site: Site) -> None:
         with Browser(site.url) as browser:
             start = HeadersFrame(1)
             start.flags.add("END_STREAM")
-            start.data = Encoder().encode(BASE)
+            start.data = Encoder().encode(
+                [(name, "/user/mary/endless" if name == ":path" else value) for name, value in BASE]
+            )
             browser.socket.sendall(start.serialize())
             more = ContinuationFrame(1)
             more.data = literal
@@ -254,7 +256,8 @@ async def test_headers_that_go_on_and_on(site: Site) -> None:
 
     await anyio.to_thread.run_sync(flood)
     assert 0 < pieces < 4000
-    assert site.arrived() == []
+    # Others may arrive: those that the last test took back are still on their way.
+    assert not [request for request in site.arrived() if "endless" in request]
     await site.require_all_served()
 
 

@@ -10,6 +10,7 @@ from traefikhub.activity import ACTIVITY_SECTION, from_records
 from traefikhub.base import (
     API_USERS_KEY,
     CERTIFICATE_KEY,
+    GENERATION_ROUTER_KEY,
     api_records,
     api_users,
     metrics_records,
@@ -24,7 +25,7 @@ __all__ = ["HUB_PREFIX", "Holdings"]
 
 HUB_PREFIX = "/hub/"
 _ENTRY_POINT, _API_ENTRY_POINT = "http", "auth_api"
-_SECRET = (API_USERS_KEY, CERTIFICATE_KEY)
+_SECRET = (API_USERS_KEY, CERTIFICATE_KEY, GENERATION_ROUTER_KEY)
 
 
 class Holdings:
@@ -32,8 +33,9 @@ class Holdings:
 
     Args:
         hub_url: where Traefik asks for the Hub's error pages.
-        first: what the store held when there was no user's route yet. The certificate and the
-            hash of the API's password are taken from there, and may not change.
+        first: what the store held when there was no user's route yet. The certificate, the hash of
+            the API's password and the key for the generation are taken from there, and may not
+            change.
     """
 
     def __init__(self, hub_url: str, first: Records) -> None:
@@ -42,7 +44,7 @@ class Holdings:
             **api_records(_API_ENTRY_POINT, api_users(first)),
             **metrics_records(_API_ENTRY_POINT),
             **error_page_records(self._pages),
-            **{key: first[key] for key in (CERTIFICATE_KEY,) if key in first},
+            **{key: first[key] for key in _SECRET[1:] if key in first},
         }
 
     def records(self, routes: Iterable[Route]) -> Records:

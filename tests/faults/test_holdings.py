@@ -6,14 +6,19 @@ import pytest
 
 from faults.holdings import Holdings
 from traefikhub.activity import to_records
-from traefikhub.base import CERTIFICATE_KEY, api_records, certificate_record
+from traefikhub.base import CERTIFICATE_KEY, api_records, certificate_record, generation_records
 from traefikhub.rules import record_name
 from traefikhub.stores import Document, Key, Records
 from traefikhub.table import ROUTES_SECTION, Route
+from traefikhub.traefik.users_entry_point import question_for
 from unit.memory_store import MemoryStore
 
 URL = "http://hub.test:8081"
-FIRST = {**api_records("auth_api", ["traefikhub:hash"]), **certificate_record("cert", "key")}
+FIRST = {
+    **api_records("auth_api", ["traefikhub:hash"]),
+    **certificate_record("cert", "key"),
+    **generation_records("http", question_for("secret", "X")),
+}
 ROUTES = [Route("/", URL, {}), Route("/user/a/", "http://a.test/below", {"user": "a"})]
 NAME = record_name("/user/a/")
 

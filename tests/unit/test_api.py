@@ -13,6 +13,7 @@ import anyio
 import pytest
 
 from traefikhub.traefik import ApiRejected, Credentials, Endpoint, Marker, NotLive, TraefikApi
+from traefikhub.traefik.users_entry_point import UsersEntryPoint
 
 pytestmark = pytest.mark.anyio
 
@@ -170,3 +171,33 @@ async def test_closing_does_not_wait_for_a_question_that_hangs() -> None:
             tasks.cancel_scope.cancel()
         api.close()
         let_go.set()
+
+
+class Users(UsersEntryPoint):
+    """Behind the API by so many looks."""
+
+    def __init__(self, behind: int) -> None:
+        self.behind = behind
+        self.closed = False
+
+    def agrees(self, first: int, last: int) -> bool:
+        assert (first, last) == (2, 3)
+        self.behind -= 1
+        return self.behind < 0
+
+    def close(self) -> None:
+        self.closed = True
+
+
+async def test_a_generation_is_live_when_the_users_have_it_too() -> None:
+    users = Users(2)
+    async with serving(lambda: 2) as server:
+        api = TraefikApi(Endpoint(server.url), [], MARKER, users=users)
+        await wait_for(api, 2, newest=lambda: 3)
+        assert len(server.users) == 3
+        assert users.behind == -1
+        users.behind = 100_000
+        with pytest.raises(NotLive, match=r"it serves 2, but not yet to users\) within 0\.1 s"):
+            await wait_for(api, 2, newest=lambda: 3, timeout=0.1)
+        api.close()
+        assert users.closed

@@ -36,7 +36,7 @@ from traefikhub.session._process import (
 from traefikhub.session._records import base_records
 from traefikhub.session._settings import SessionSettings
 from traefikhub.session._static import as_toml, http_proxy_of, own_static, why_blind
-from traefikhub.stores import place_of
+from traefikhub.stores import GENERATION_HEADER, place_of
 from traefikhub.threads import in_thread
 from traefikhub.traefik import Credentials, TraefikProcess
 from traefikhub.traefik.api import sign_of_life
@@ -46,6 +46,7 @@ from traefikhub.traefik.process import last_words
 from traefikhub.traefik.rundir import RunDir, write_private
 from traefikhub.traefik.running import fingerprint
 from traefikhub.traefik.supervisor import Supervisor
+from traefikhub.traefik.users_entry_point import UsersEntryPoint, question_for, reach
 
 __all__ = ["start_traefik"]
 
@@ -68,8 +69,16 @@ async def start_traefik(settings: SessionSettings, stack: AsyncExitStack) -> Pro
     copies = await in_thread(_certificate.keep, plan.pair, run_dir.path) if plan.pair else None
     tls = await in_thread(_internal_ssl.keep, plan.tls, run_dir.path) if plan.tls else None
     certificate = record_of(copies) if copies else None
+    question = question_for(polling.password, GENERATION_HEADER)
     base = await base_records(
-        settings, snapshot, polling, pages, tls, certificate, counts=settings.last_activity
+        settings,
+        snapshot,
+        polling,
+        pages,
+        tls,
+        certificate,
+        counts=settings.last_activity,
+        question=question,
     )
     config = own_static(
         settings,
@@ -80,7 +89,8 @@ async def start_traefik(settings: SessionSettings, stack: AsyncExitStack) -> Pro
         run_dir=run_dir.path,
     )
     config_file = await _write(settings, run_dir, as_toml(config))
-    api = api_client(settings, Endpoint(settings.api_url), [polling], stack)
+    users = UsersEntryPoint(reach(plan.address, https=settings.https is not None), question)
+    api = api_client(settings, Endpoint(settings.api_url), [polling], stack, users)
     writer = make_writer(
         settings,
         base=base,

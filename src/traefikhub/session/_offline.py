@@ -8,10 +8,10 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from traefikhub.base import CERTIFICATE_KEY, api_records, metrics_records, ready_records
-from traefikhub.error_pages import error_page_records, leads_to_pages
+from traefikhub.error_pages import leads_to_pages
 from traefikhub.internal_ssl import TRANSPORT_KEY
 from traefikhub.session._parts import checked_extra, load, make_table
+from traefikhub.session._records import base_keys
 from traefikhub.session._settings import SessionSettings
 from traefikhub.stores import Batch, Records, Snapshot, StoreError, is_private, paused_gc
 from traefikhub.table import ROUTES_SECTION, Route, routes_of
@@ -115,14 +115,7 @@ def _missing(settings: SessionSettings, snapshot: Snapshot, routes: Mapping[str,
     pages = settings.error_pages if leads_to_pages(snapshot.records) else None
     if TRANSPORT_KEY not in snapshot.records:
         settings = replace(settings, internal_ssl=None)
-    beside = {
-        *api_records("", []),
-        *metrics_records(""),
-        *ready_records(""),
-        CERTIFICATE_KEY,
-        TRANSPORT_KEY,
-    }
-    beside |= {*(error_page_records(pages) if pages else {})}
+    beside = base_keys(settings, pages)
     base = {
         key: document
         for key, document in snapshot.records.items()

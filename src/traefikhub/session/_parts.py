@@ -37,6 +37,7 @@ from traefikhub.traefik import (
 )
 from traefikhub.traefik.replica_watch import ReplicaWatch
 from traefikhub.traefik.replicas import Replicas
+from traefikhub.traefik.users_entry_point import UsersEntryPoint
 from traefikhub.tree import RouteTree
 from traefikhub.writer import RouteWriter
 
@@ -127,9 +128,10 @@ def api_client(
     endpoint: Endpoint,
     credentials: list[Credentials],
     stack: AsyncExitStack,
+    users: UsersEntryPoint | None = None,
 ) -> TraefikApi:
     """A client of the API of one Traefik, until the stack is closed."""
-    api = TraefikApi(endpoint, credentials, marker_of(settings), tls=tls_of(settings))
+    api = TraefikApi(endpoint, credentials, marker_of(settings), tls=tls_of(settings), users=users)
     stack.callback(api.close)
     return api
 

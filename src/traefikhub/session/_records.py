@@ -9,21 +9,23 @@ from traefikhub.base import (
     api_records,
     api_users,
     certificate_record,
+    generation_records,
     https_records,
     metrics_records,
     ready_records,
 )
 from traefikhub.error_pages import HubPages, error_page_records
-from traefikhub.internal_ssl import TransportTls, transport_records
+from traefikhub.internal_ssl import TRANSPORT_KEY, TransportTls, transport_records
 from traefikhub.session._settings import SessionSettings
-from traefikhub.stores import Records, Snapshot
+from traefikhub.stores import Key, Records, Snapshot
 from traefikhub.table import merge
 from traefikhub.threads import in_thread
 from traefikhub.traefik import SERVERS_TRANSPORT, Credentials
 from traefikhub.traefik.certificate import make_default_certificate, still_good
 from traefikhub.traefik.passwords import admin_user, polling_user
+from traefikhub.traefik.users_entry_point import GenerationQuestion, question_for
 
-__all__ = ["base_records", "own_transport"]
+__all__ = ["base_keys", "base_records", "own_transport"]
 
 
 async def base_records(
@@ -36,6 +38,7 @@ async def base_records(
     *,
     counts: bool = False,
     ready: bool = False,
+    question: GenerationQuestion | None = None,
 ) -> Records:
     """The API's router, the certificate, and what leads to the Hub's error pages and to servers.
 
@@ -45,6 +48,7 @@ async def base_records(
         tls: what ``c.JupyterHub.internal_ssl`` asks for; None if it is off.
         counts: whether Traefik counts requests.
         ready: whether it can tell that it is ready.
+        question: how the Hub asks where the users come in; None if it doesn't.
         certificate: the record of the admin's own, where Traefik finds it elsewhere than the Hub.
     """
     users = [polling_user(polling.username, polling.password)]
@@ -72,7 +76,24 @@ async def base_records(
         **(error_page_records(pages, tls.fields if tls else None) if pages else {}),
         **(metrics_records(settings.api_entry_point) if counts else {}),
         **(ready_records(settings.api_entry_point) if ready else {}),
+        **(generation_records(settings.entry_point, question) if question else {}),
     }
+
+
+def base_keys(settings: SessionSettings, pages: HubPages | None) -> frozenset[Key]:
+    """The keys of all that ``base_records`` may have made with these options."""
+    return frozenset(
+        {
+            *api_records("", []),
+            *metrics_records(""),
+            *ready_records(""),
+            *generation_records("", question_for("", "")),
+            *(https_records(settings.https) if settings.https else {}),
+            *(error_page_records(pages) if pages else {}),
+            CERTIFICATE_KEY,
+            TRANSPORT_KEY,
+        }
+    )
 
 
 def own_transport(settings: SessionSettings, tls: TransportTls | None) -> Records:

@@ -23,11 +23,15 @@ _STATUS: Final = re.compile(rb"HTTP/1\.([01]) ([1-5][0-9][0-9])(?: |\r?\n)")
 
 
 class Answer(NamedTuple):
-    """keep: whether another question may follow on the same connection."""
+    """keep: whether another question may follow on the same connection.
+
+    headers: by their names in lower case.
+    """
 
     status: int
     body: bytes
     keep: bool
+    headers: dict[bytes, bytes]
 
 
 def open_socket(
@@ -145,7 +149,7 @@ def read_answer(stream: BinaryIO) -> Answer:
         body = _read_exactly(stream, _number(length, 10))
     else:
         body, keep = stream.read(_LARGEST_BODY), False
-    return Answer(status, body, keep)
+    return Answer(status, body, keep, headers)
 
 
 def _read_head(stream: BinaryIO) -> tuple[int, dict[bytes, bytes], bool]:

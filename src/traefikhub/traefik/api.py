@@ -23,6 +23,7 @@ from traefikhub.traefik._errors import ApiRejected, NotLive
 from traefikhub.traefik._poll import MISREAD, Pace, Poll
 from traefikhub.traefik.binary import Version, parse_version
 from traefikhub.traefik.endpoints import Endpoint
+from traefikhub.traefik.users_entry_point import UsersEntryPoint
 
 __all__ = ["Credentials", "Marker", "Sign", "TraefikApi", "sign_of_life"]
 
@@ -68,6 +69,7 @@ class TraefikApi:
         credentials: tried in this order; the first that is accepted is kept.
         marker: what shows the generation.
         tls: how to verify an ``https`` URL; the system's trust if None.
+        users: where its users come in, if the Hub can ask there.
     """
 
     def __init__(
@@ -77,6 +79,7 @@ class TraefikApi:
         marker: Marker,
         *,
         tls: ssl.SSLContext | None = None,
+        users: UsersEntryPoint | None = None,
     ) -> None:
         self.url = endpoint.shown.rstrip("/")
         self._credentials = list(credentials)
@@ -84,6 +87,7 @@ class TraefikApi:
         self._connection = KeptConnection(
             endpoint.url.rstrip("/"), timeout=_REQUEST_SECONDS, tls=tls, address=endpoint.address
         )
+        self._users = users
         self._busy = threading.Lock()  # an abandoned poll may still hold the connection
         self._closed = False
         self._pace = Pace()
@@ -124,7 +128,8 @@ class TraefikApi:
     ) -> None:
         """Return when Traefik serves this generation of a provider, or a later one of ours.
 
-        Once the API shows it, requests are routed by it (verified: docs/traefik-facts.md).
+        Once the API shows it, requests are routed by it, within milliseconds; where the entry
+        point of the users can be asked, too, at once (verified: docs/traefik-facts.md).
 
         Args:
             timeout: in seconds, from when it is stored.
@@ -146,7 +151,12 @@ class TraefikApi:
             # One above the newest is a stranger's, or of a store that was set back since: what
             # is stored now is yet to come.
             last = max(generation, newest()) if newest else generation
-            return True if generation <= served <= last else None
+            if not generation <= served <= last:
+                return None
+            if self._users and not self._users.agrees(generation, last):
+                seen += ", but not yet to users"
+                return None
+            return True
 
         poll = Poll(ask, lambda: f"generation {generation} ({self._marker.name}: {seen})", self.url)
         # What was stored long ago, before Traefik was started perhaps, says nothing of a reload.
@@ -265,6 +275,8 @@ class TraefikApi:
         if self._busy.acquire(blocking=False):
             try:
                 self._connection.close()
+                if self._users:
+                    self._users.close()
             finally:
                 self._busy.release()
 
