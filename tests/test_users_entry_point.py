@@ -85,7 +85,9 @@ async def test_the_hub_alone_is_answered(
     # The Hub's own is no request of a user's.
     log = tmp_path / "run" / "access.log"
     wait_until(lambda: log.read_text().count("\n") >= 3, "three lines in the access log")
-    assert [json.loads(line)["DownstreamStatus"] for line in log.open()] == [200] * 3
+    assert [json.loads(line)["DownstreamStatus"] for line in log.read_text().splitlines()] == [
+        200
+    ] * 3
 
 
 KEEPS_OUT: dict[str, dict[str, Any]] = {

@@ -120,6 +120,7 @@ def test_nobody_is_there() -> None:
         (":8000", False, "http://127.0.0.1:8000"),
         ("0.0.0.0:443", True, "https://127.0.0.1:443"),
         ("[::]:80", False, "http://[::1]:80"),
+        ("localhost:80", False, "http://localhost:80"),
         ("10.1.2.3:80", False, "http://10.1.2.3:80"),
         ("[fe80::1]:80", True, "https://[fe80::1]:80"),
     ],

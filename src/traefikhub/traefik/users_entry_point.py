@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from ipaddress import ip_address
 from typing import Final
 from urllib.parse import urlunsplit
 
@@ -53,7 +54,10 @@ def reach(address: str, *, https: bool) -> str:
     """The URL at which the Hub reaches what listens at ``host:port``, the host empty for every
     interface."""
     host, _, port = address.rpartition(":")
-    host = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "[::]": "[::1]"}.get(host, host)
+    with suppress(ValueError):
+        if ip_address(host.strip("[]")).is_unspecified:
+            host = "[::1]" if ":" in host else ""
+    host = host or "127.0.0.1"
     return urlunsplit(("https" if https else "http", f"{host}:{port}", "", "", ""))
 
 
